@@ -1,0 +1,1 @@
+"""Learn a machine from measured runs, and prove the prediction."""

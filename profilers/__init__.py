@@ -1,0 +1,1 @@
+"""Measure joules: meters, windows, records (see issue 3)."""
