@@ -1,0 +1,34 @@
+"""Ex ante: what a PyTorch model will cost in joules, before anything has run. Nothing here reads a clock or a counter.
+
+from estimator import estimate, Scenario
+footprint = estimate("model.pt", Scenario(epochs=10, samples=100_000))
+print(footprint.training.stage.energy_kwh)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from estimator.errors import JoulecastError
+    from estimator.footprint import Footprint, estimate
+    from estimator.report.contract import to_dict
+    from estimator.scenario import Scenario
+
+_WHERE = {
+    "estimate": "estimator.footprint",
+    "Footprint": "estimator.footprint",
+    "Scenario": "estimator.scenario",
+    "JoulecastError": "estimator.errors",
+    "to_dict": "estimator.report.contract",
+}
+
+__all__ = ["Footprint", "JoulecastError", "Scenario", "estimate", "to_dict"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the public names on first use, so that importing the package does not import torch."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

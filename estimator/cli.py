@@ -1,0 +1,149 @@
+"""The command line: `estimate model.pt --epochs 10 --samples 100000`. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click_default_group import DefaultGroup
+
+from estimator.errors import JoulecastError
+
+if TYPE_CHECKING:
+    from estimator.footprint import Footprint
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_EXAMPLES = """
+\b
+Examples:
+  estimate model.pt --epochs 10 --samples 100000
+  estimate model.pt --hardware a100 --region germany --trials 50 --inferences 1e6
+  estimate net.py:Net --input 3x32x32        a class in your own script
+  estimate timm:resnet50 --json              a model of a library
+  estimate hardware rtx-4090                 what the catalogue knows of a device
+  estimate regions germany                   carbon intensities
+"""
+
+
+class _Group(DefaultGroup):  # type: ignore[misc]
+    """Runs `model` where no command is named; an error of ours is one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except JoulecastError as error:
+            click.echo(f"estimate: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, default="model", default_if_no_args=False, epilog=_EXAMPLES)
+@click.version_option(package_name="joulecast")
+def main() -> None:
+    """Say what a PyTorch model will cost in joules, kWh and CO2e, before anything has run.
+
+    `estimate MODEL` is short for `estimate model MODEL`; its options: `estimate model --help`.
+    """
+
+
+_OPTIONS: tuple[Callable[[_F], _F], ...] = (
+    click.option("--epochs", type=float, help="Passes over the samples.  [default: 10]"),
+    click.option("--samples", type=float, help="Samples in the training set.  [default: 100000]"),
+    click.option("--batch-size", type=int, help="Samples of a training step.  [default: 32]"),
+    click.option("--inference-batch-size", type=int, help="Samples of an inference.  [default: 1]"),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="SHAPE",
+        help="One sample's shape: 3x224x224, tokens:512, NAME=SHAPE; repeat for several inputs.",
+    ),
+    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="[default: float32]"),
+    click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "adamw"]), help="[default: adam]"),
+    click.option(
+        "--freeze",
+        multiple=True,
+        metavar="PATTERN",
+        help="Parameters or modules that are not trained, such as 'layer[1-3].*'; repeatable.",
+    ),
+    click.option("--overhead", type=float, help="Force the share of training that is not the forward pass."),
+    click.option("--trials", type=int, metavar="H", help="Trials of an architecture search."),
+    click.option("--search-epochs", type=float, help="Epochs of one trial.  [default: --epochs]"),
+    click.option("--search-samples", type=float, help="Samples of one trial.  [default: --samples]"),
+    click.option("--inferences", type=float, metavar="N", help="Inferences over the lifetime."),
+    click.option("--hardware", metavar="NAME", help="A device (see `estimate hardware`), or auto.  [default: auto]"),
+    click.option("--devices", type=int, metavar="N", help="Devices that share the training.  [default: 1]"),
+    click.option("--region", metavar="NAME", help="A country or cloud region (see `estimate regions`)."),
+    click.option("--carbon-intensity", type=float, metavar="G", help="Grid carbon intensity in gCO2e/kWh."),
+    click.option("--pue", type=float, help="Facility energy over IT energy.  [default: 1.58]"),
+)
+
+
+def _scenario_options(command: _F) -> _F:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command("model")
+@click.argument("model")
+@_scenario_options
+@click.option("--top", type=click.IntRange(min=0), default=None, metavar="N", help="Layers shown.  [default: 5]")
+@click.option("--cross-check", is_flag=True, help="Our FLOPs beside fvcore's and torch's own counter.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
+def model_command(model: str, top: int | None, cross_check: bool, as_json: bool, trust: bool, **options: Any) -> None:
+    """Estimate MODEL: a .pt or .pt2 file, a Hugging Face directory, file.py:Net, or timm:NAME.
+
+    \b
+    MODEL   a pickled nn.Module (.pt, .pth), a torch.export program (.pt2), a directory with config.json,
+            a factory `file.py:Net` or `package.module:callable`, timm:NAME, torchvision:NAME, transformers:DIR
+    """
+    from estimator.footprint import as_loaded, estimate
+    from estimator.scenario import Scenario
+
+    scenario = Scenario(**options)
+    loaded = as_loaded(model, trust=trust)
+    if cross_check:
+        from estimator import crosscheck
+
+        crosscheck.show(crosscheck.compare(loaded, scenario), as_json=as_json)
+        return
+    _print(estimate(loaded, scenario), top, as_json)
+
+
+def _print(footprint: Footprint, top: int | None, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from estimator.report.contract import to_dict
+
+        click.echo(json.dumps(to_dict(footprint, top), indent=2))
+    else:
+        from estimator.report import text
+
+        text.show(footprint, 5 if top is None else top)
+
+
+@main.command("hardware")
+@click.argument("name", required=False)
+def hardware_command(name: str | None) -> None:
+    """List the devices of the catalogue, or show what is known of NAME."""
+    from estimator.report import tables
+
+    tables.show_hardware(name)
+
+
+@main.command("regions")
+@click.argument("name", required=False)
+def regions_command(name: str | None) -> None:
+    """List carbon intensities of countries and cloud regions, or those that match NAME."""
+    from estimator.report import tables
+
+    tables.show_regions(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""The main job: a model and a scenario in, a `Footprint` out. The command line calls `estimate` and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from estimator import carbon, energy, lifecycle, selection
+from estimator.energy import Estimate, LayerCost
+from estimator.facts import Assumption
+from estimator.hardware import HardwareProfile
+from estimator.inputs import InputSpec, build_inputs, guess_inputs, parse_input
+from estimator.lifecycle import Site, Stage, Training
+from estimator.optimizers import OPTIMIZERS
+from estimator.scenario import Scenario
+from estimator.sources import LoadedModel, load
+from estimator.trace import TraceInputs, trace, trainable_parameters
+from estimator.workload import Workload
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the model is, before any input: parameters are elements, tied ones counted once."""
+
+    name: str
+    form: str
+    parameters: int
+    trainable_parameters: int
+    layer_types: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The predicted life cycle of one model in one scenario, at the facility's boundary."""
+
+    model: ModelFacts
+    hardware: HardwareProfile
+    assumptions: tuple[Assumption, ...]
+    inference_workload: Workload
+    training_workload: Workload
+    inference_estimate: Estimate
+    training_estimate: Estimate
+    inference: Stage
+    training: Training
+    search: Stage | None
+    lifetime: Stage | None
+    warnings: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[LayerCost, ...]:
+        """Every layer's energy in the whole training, at the facility, dearest first."""
+        total_j = self.training.stage.energy_j.value
+        return tuple(LayerCost(c.name, c.type, c.share * total_j, c.share) for c in self.training_estimate.layers)
+
+
+def model_facts(model: LoadedModel, freeze: Sequence[str] = ()) -> ModelFacts:
+    """Count parameters and leaf layers of `model`; `freeze` as in `Scenario`."""
+    trainable = trainable_parameters(model.module, freeze)
+    sizes = {id(p): p.numel() for p in model.module.parameters()}
+    trained = {id(p): p.numel() for n, p in model.module.named_parameters() if n in trainable}
+    leaves = Counter(type(m).__name__ for m in model.module.modules() if not any(True for _ in m.children()))
+    return ModelFacts(model.name, model.form, sum(sizes.values()), sum(trained.values()), dict(leaves.most_common()))
+
+
+def input_specs(model: LoadedModel, scenario: Scenario) -> tuple[tuple[InputSpec, ...], Assumption]:
+    """The inputs of `model`, as given, else as its source or its layers tell, and the assumption that says which."""
+    if scenario.inputs:
+        specs = tuple(parse_input(text) for text in scenario.inputs)
+        return specs, Assumption("input", " ".join(scenario.inputs), "", "given", "--input", "--input")
+    specs, source = (model.inputs, model.inputs_source) if model.inputs else guess_inputs(model.module)
+    shown = " ".join(str(spec) for spec in specs)
+    return specs, Assumption("input", shown, "", "detected", source, "--input")
+
+
+def workload_of(
+    model: LoadedModel, specs: tuple[InputSpec, ...], batch_size: int, scenario: Scenario, *, training: bool
+) -> Workload:
+    """Trace `model` in `scenario`: a forward pass, or a training step. An export with a fixed batch keeps that one."""
+    batch_size = model.fixed_batch or batch_size
+    dtype = scenario.value_of("dtype")
+    args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype))
+    return trace(
+        model.module,
+        TraceInputs(args, kwargs, batch_size),
+        dtype=dtype,
+        optimizer=scenario.value_of("optimizer") if training else None,
+        freeze=scenario.freeze if training else (),
+    )
+
+
+def _site(scenario: Scenario, profile: HardwareProfile) -> tuple[Site, tuple[Assumption, ...]]:
+    default_pue = carbon.default_pue()
+    if scenario.carbon_intensity is not None:
+        intensity = carbon.given(scenario.carbon_intensity)
+    else:
+        intensity = carbon.find_region(scenario.region) if scenario.region else carbon.world_average()
+    year = f", {intensity.year}" if intensity.year else ""
+    source = f"{intensity.region}{year}, {intensity.scope}; {intensity.source}"
+    chosen = scenario.region is not None or scenario.carbon_intensity is not None
+    assumptions = (
+        Assumption(
+            "carbon intensity",
+            round(intensity.carbon_intensity_kg_per_kwh * 1000, 3),
+            "gCO2e/kWh",
+            "given" if chosen else "default",
+            source,
+            "--region",
+        ),
+        Assumption(
+            "pue",
+            default_pue.value if scenario.pue is None else scenario.pue,
+            "facility/IT energy",
+            "default" if scenario.pue is None else "given",
+            default_pue.source if scenario.pue is None else "--pue",
+            "--pue",
+        ),
+        Assumption("host share", profile.host_share, "of the device's energy", "default", profile.host_share_source),
+    )
+    pue = default_pue.value if scenario.pue is None else scenario.pue
+    return Site(profile.host_share, pue, intensity, scenario.value_of("devices")), assumptions
+
+
+def _trial(step: Estimate, scenario: Scenario, site: Site) -> Training:
+    """One trial of the search: the training, with its own epochs and samples where given."""
+    samples = scenario.search_samples or scenario.value_of("samples")
+    epochs = scenario.search_epochs or scenario.value_of("epochs")
+    return lifecycle.training(step, samples, epochs, site, scenario.overhead)
+
+
+def _warnings(
+    model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario, dtype: torch.dtype
+) -> Iterator[str]:
+    states = 2 + OPTIMIZERS[scenario.value_of("optimizer")].states
+    needed = dtype.itemsize * (facts.parameters + (states - 1) * facts.trainable_parameters)
+    available = profile.memory_bytes and profile.memory_bytes * scenario.value_of("devices")
+    if available and needed > available:
+        yield (
+            f"training needs at least {needed / 1e9:,.0f} GB (weights, gradients, optimizer state; no activations) and "
+            f"{scenario.value_of('devices')} x {profile.title} has {available / 1e9:,.0f} GB; "
+            "add --devices, or choose other --hardware"
+        )
+    if model.fixed_batch:
+        yield (
+            f"the export has a fixed batch of {model.fixed_batch}: batch sizes are ignored and costs scaled from it; "
+            "export with a dynamic batch dimension to change that"
+        )
+    if facts.trainable_parameters == 0:
+        yield "the model has no trainable parameter: its training is forward passes alone"
+
+
+def as_loaded(model: str | nn.Module | LoadedModel, *, trust: bool = False) -> LoadedModel:
+    """A model by name or path (`estimator.sources.load`), or a module that the caller has built."""
+    if isinstance(model, LoadedModel):
+        return model
+    if isinstance(model, nn.Module):
+        return LoadedModel(model, type(model).__name__, "nn.Module", None, "")
+    return load(model, trust=trust)
+
+
+def estimate(
+    model: str | nn.Module | LoadedModel,
+    scenario: Scenario | None = None,
+    *,
+    hardware: HardwareProfile | None = None,
+    trust: bool = False,
+) -> Footprint:
+    """Predict what `model` will cost in `scenario`, without running it.
+
+    `model` is what the command line takes (a file, directory, factory or zoo name) or an `nn.Module`; `hardware`
+    replaces the scenario's by a profile of one's own; `trust` allows code of a model file to run.
+    Raises a `JoulecastError` that names the remedy where something cannot be used.
+    """
+    scenario = scenario or Scenario()
+    profile, hardware_assumption = selection.choose(scenario, hardware)
+    site, site_assumptions = _site(scenario, profile)
+    loaded = as_loaded(model, trust=trust)
+    facts = model_facts(loaded, scenario.freeze)
+    specs, input_assumption = input_specs(loaded, scenario)
+    served = workload_of(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False)
+    step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True)
+    served_estimate, step_estimate = energy.price(served, profile), energy.price(step, profile)
+
+    inference = lifecycle.of_samples(served_estimate, 1, site)
+    trained = lifecycle.training(
+        step_estimate, scenario.value_of("samples"), scenario.value_of("epochs"), site, scenario.overhead
+    )
+    searched = lifecycle.search(_trial(step_estimate, scenario, site), scenario.trials) if scenario.trials else None
+    lived = scenario.inferences and lifecycle.lifetime(searched, trained.stage, inference, scenario.inferences)
+    return Footprint(
+        model=facts,
+        hardware=profile,
+        assumptions=(input_assumption, *scenario.assumptions(), hardware_assumption, *site_assumptions),
+        inference_workload=served,
+        training_workload=step,
+        inference_estimate=served_estimate,
+        training_estimate=step_estimate,
+        inference=inference,
+        training=trained,
+        search=searched,
+        lifetime=lived or None,
+        warnings=tuple(_warnings(loaded, facts, profile, scenario, getattr(torch, scenario.value_of("dtype")))),
+    )

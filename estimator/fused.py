@@ -1,0 +1,111 @@
+"""Calls that PyTorch runs as ONE kernel but would unroll on meta tensors: attention and recurrent layers.
+
+`FuseCalls` redirects them while a model is traced: `scaled_dot_product_attention` to an op that has a meta kernel
+and a backward, and each `nn.LSTM`/`nn.GRU`/`nn.RNN` call to one op of our own, instead of thousands of unrolled ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+
+
+def _traced_only(*args: Any) -> Any:
+    raise NotImplementedError("joulecast's recurrent op exists for tracing only; it computes nothing")
+
+
+_rnn = torch.library.custom_op(
+    "joulecast::rnn",
+    _traced_only,
+    mutates_args=(),
+    schema="(Tensor x, Tensor[] weights, Tensor h, Tensor c, int width) -> (Tensor, Tensor, Tensor)",
+)
+_rnn_backward = torch.library.custom_op(
+    "joulecast::rnn_backward",
+    _traced_only,
+    mutates_args=(),
+    schema="(Tensor x, Tensor[] weights, Tensor g) -> Tensor[]",
+)
+
+
+@_rnn.register_fake
+def _rnn_shapes(
+    x: Tensor, weights: Sequence[Tensor], h: Tensor, c: Tensor, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty((*x.shape[:-1], width)), torch.empty_like(h), torch.empty_like(c)
+
+
+@_rnn_backward.register_fake
+def _rnn_backward_shapes(x: Tensor, weights: Sequence[Tensor], g: Tensor) -> list[Tensor]:
+    return [torch.empty_like(t) for t in (x, *weights)]
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(inputs[0], *inputs[1])
+
+
+def _gradients(ctx: Any, grad_out: Tensor, grad_h: Tensor, grad_c: Tensor) -> tuple[Any, ...]:
+    x, *weights = ctx.saved_tensors
+    grad_x, *grad_weights = torch.ops.joulecast.rnn_backward(x, weights, grad_out)
+    return grad_x, grad_weights, None, None, None
+
+
+_rnn.register_autograd(_gradients, setup_context=_keep_inputs)
+
+
+def _recurrent_call(name: str, x: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    """One `torch._VF.lstm` (or gru, rnn_*) call: padded (x, hx, weights, ...) or packed (x, batch_sizes, hx, ...)."""
+    packed = isinstance(args[0], Tensor) and args[0].dim() == 1
+    hx, weights, bidirectional = (args[1], args[2], args[7]) if packed else (args[0], args[1], args[6])
+    batch_first = not packed and bool(args[7])
+    h, c = hx if name == "lstm" else (hx, hx)
+    steps = x[None] if packed else x.transpose(0, 1) if batch_first else x  # (length, batch, features)
+    out, h_n, c_n = torch.ops.joulecast.rnn(steps, list(weights), h, c, h.shape[-1] * (1 + int(bidirectional)))
+    out = out[0] if packed else out.transpose(0, 1) if batch_first else out
+    return (out, h_n, c_n) if name == "lstm" else (out, h_n)
+
+
+def _attention_call(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Like `torch.nn.functional.scaled_dot_product_attention`, through an op that has a meta kernel and a gradient."""
+
+    def four_dimensional(t: Tensor) -> Tensor:
+        return t.flatten(0, t.dim() - 4) if t.dim() > 4 else t[(None,) * (4 - t.dim())]
+
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.empty_like(attn_mask, dtype=query.dtype)
+    out: Tensor = torch.ops.aten._scaled_dot_product_fused_attention_overrideable(
+        four_dimensional(query), four_dimensional(key), four_dimensional(value), attn_mask, 0.0, is_causal, scale=scale
+    )[0]
+    return out.reshape(*query.shape[:-1], value.shape[-1])
+
+
+class FuseCalls(TorchFunctionMode):
+    """While active, attention and recurrent layers run as one op each, and a random layer drop keeps its layer."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return _attention_call(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name in _RECURRENT and getattr(torch._VF, name) is func:
+            return _recurrent_call(name, *args, **kwargs)
+        if func is torch.rand and args in (([],), ((),)):  # layer drop: `torch.rand([]) < p`
+            return 1.0
+        return func(*args, **kwargs)

@@ -1,0 +1,157 @@
+"""The hardware profile: what a machine's joules and seconds are made of, and the one made from a spec sheet."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from statistics import stdev
+from types import MappingProxyType
+from typing import Any, Literal
+
+from estimator.catalogue import Device, catalogue
+from estimator.errors import HardwareError
+from estimator.facts import Fact
+from estimator.workload import CONTRACTIONS, Kind
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ProfileStatus = Literal["calibrated", "published", "datasheet", "generic"]
+Rate = Literal["float32", "tf32", "bfloat16", "float16", "vector"]
+_PRICED_AS: Mapping[Kind, Kind] = {"rnn": "matmul"}  # a recurrent step is matrix products; its launches are its own
+_DTYPE_RATES: tuple[Rate, ...] = ("tf32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class HardwareProfile:
+    """A machine as the energy model sees it. SI units; rates are sustained ones: peak times learned efficiency.
+
+    On a device that runs asynchronously (a GPU) the host launches ahead: a phase lasts as long as the slower of the
+    two. `energy_spread` and `duration_spread` are standard deviations of log(measured / predicted). `host_share` is
+    what the rest of the node draws, as a share of the device's own energy.
+    """
+
+    name: str
+    title: str
+    status: ProfileStatus
+    asynchronous: bool
+    flop_per_s: Mapping[tuple[Kind, Rate], float]
+    energy_per_flop_j: Mapping[Rate, float]
+    bandwidth_bytes_per_s: float
+    energy_per_byte_j: float
+    static_power_w: float
+    kernel_s: float
+    launch_s: float
+    module_call_s: float
+    tensors_per_optimizer_launch: int
+    host_share: float
+    host_share_source: str
+    energy_spread: float
+    duration_spread: float
+    memory_bytes: float | None
+    source: str
+
+    def rate_of(self, kind: Kind, dtype: str) -> Rate:
+        """Which of the machine's rates an op runs at.
+
+        Convolutions in float32 use TF32 where there is one (PyTorch's default; matrix products do not). A dtype
+        without units of its own falls back to float32.
+        """
+        if kind not in CONTRACTIONS:
+            return "vector"
+        if dtype == "float32" and kind == "conv" and "tf32" in self.energy_per_flop_j:
+            return "tf32"
+        if dtype in ("bfloat16", "float16") and dtype in self.energy_per_flop_j:
+            return "bfloat16" if dtype == "bfloat16" else "float16"
+        return "float32"
+
+
+@cache
+def coefficients() -> Mapping[str, Mapping[str, Fact]]:
+    """The device-independent coefficients that turn a spec sheet into a profile, by kind of device ("gpu", "cpu")."""
+    text = files("estimator").joinpath("data/datasheet_model.toml").read_text(encoding="utf-8")
+    table: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return MappingProxyType({kind: {name: Fact(**entry) for name, entry in of.items()} for kind, of in table.items()})
+
+
+def _required(device: Device, fact: str) -> float:
+    value = device.value(fact)
+    if value is None:
+        raise HardwareError(
+            f"the catalogue has no {fact} for {device.name}, so it cannot be priced; add it with its source."
+        )
+    return value
+
+
+def _catalogue_spread(device: Device) -> float:
+    """How much devices of one kind differ: the standard deviation of log(TDP / float32 rate) over the catalogue."""
+    of_kind = [d for d in catalogue().values() if d.kind == device.kind]
+    return stdev(math.log(_required(d, "tdp_w") / _required(d, "float32_flop_per_s")) for d in of_kind)
+
+
+def from_datasheet(
+    device: Device, model: Mapping[str, float] | None = None, clock_hz: float | None = None
+) -> HardwareProfile:
+    """The profile of a device that nobody has measured: its spec sheet times the coefficients of its kind.
+
+    Energy per FLOP and per byte are shares of the thermal design power at full rate:
+    energy_per_flop = share x TDP / peak, energy_per_byte = share x TDP / bandwidth. `model` replaces
+    `coefficients()` (while they are fitted). At a locked clock `clock_hz`, rates follow the clock and the energy per
+    FLOP follows the voltage squared, as a power of the clock.
+    """
+    asynchronous = device.kind != "cpu"
+    facts = {} if model else coefficients()["gpu" if asynchronous else "cpu"]
+    c = model or {name: fact.value for name, fact in facts.items()}
+    slowed = clock_hz / device.boost_clock_hz if clock_hz and device.boost_clock_hz else 1.0
+    tdp_w, vector = _required(device, "tdp_w"), _required(device, "vector_flop_per_s")
+    bandwidth = _required(device, "bandwidth_bytes_per_s")
+    peaks: dict[Rate, float] = {"vector": vector, "float32": _required(device, "float32_flop_per_s")}
+    for dtype in _DTYPE_RATES:
+        peak = device.flop_per_s(dtype)
+        if peak is not None:
+            peaks[dtype] = peak
+    on_matrix_units = {rate for rate, peak in peaks.items() if peak > 1.5 * vector}
+    flop_per_s: dict[tuple[Kind, Rate], float] = {
+        (kind, rate): slowed
+        * peak
+        * c[f"{_PRICED_AS.get(kind, kind)}_efficiency" + ("_matrix" if rate in on_matrix_units else "")]
+        for kind in CONTRACTIONS
+        for rate, peak in peaks.items()
+    }
+    energy_per_flop_j: dict[Rate, float] = {
+        rate: slowed ** c["voltage_exponent"]
+        * c["matrix_flop_power_share" if rate in on_matrix_units else "flop_power_share"]
+        * (tdp_w / peak)
+        for rate, peak in peaks.items()
+    }
+    nominal_hz = None if asynchronous else device.base_clock_hz
+    generic = device.name.startswith("generic-")
+    unlike = _catalogue_spread(device) if generic else 0.0
+    host_speed = nominal_hz / c["host_clock_hz"] if nominal_hz else 1.0
+    return HardwareProfile(
+        name=device.name,
+        title=device.title,
+        status="generic" if generic else "datasheet",
+        asynchronous=asynchronous,
+        flop_per_s=MappingProxyType(flop_per_s),
+        energy_per_flop_j=MappingProxyType(energy_per_flop_j),
+        bandwidth_bytes_per_s=bandwidth * c["bandwidth_efficiency"],
+        energy_per_byte_j=c["byte_power_share"] * tdp_w / bandwidth,
+        static_power_w=c["static_power_share"] * tdp_w,
+        kernel_s=c["kernel_s"] / slowed,
+        launch_s=c["launch_s"] / host_speed,
+        module_call_s=c["module_call_s"] / host_speed,
+        tensors_per_optimizer_launch=int(c["tensors_per_optimizer_launch"]),
+        host_share=c["host_share"],
+        host_share_source=facts["host_share"].source if facts else "",
+        energy_spread=math.hypot(c["energy_spread"], unlike),
+        duration_spread=math.hypot(c["duration_spread"], unlike),
+        memory_bytes=device.memory_bytes,
+        source="its spec sheet, with efficiencies and power shares fitted on published measurements of other machines",
+    )

@@ -1,0 +1,46 @@
+"""The loss that training is assumed to minimise, by the form of the model's output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LOSS = "cross entropy over logits (outputs named logits, or of shape batch x classes), else mean squared error"
+"""What `training_loss` does, in words."""
+
+
+def _outputs(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of every floating tensor in a model's output, however nested."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield name, output
+    elif isinstance(output, Mapping):
+        for key, value in output.items():
+            yield from _outputs(value, str(key))
+    elif isinstance(output, (list, tuple)):
+        for value in output:
+            yield from _outputs(value, name)
+
+
+def _loss_of(name: str, output: Tensor) -> Tensor:
+    classes = output.shape[-1] if output.dim() > 1 else 1
+    if classes > 1 and (name == "logits" or output.dim() == 2):
+        targets = torch.zeros(output.shape[:-1].numel(), dtype=torch.long, device=output.device)
+        return functional.cross_entropy(output.reshape(-1, classes), targets)
+    return functional.mse_loss(output, torch.zeros_like(output))
+
+
+def training_loss(output: Any) -> Tensor | None:
+    """The sum of the losses over all outputs that a gradient reaches; None where none does.
+
+    A model that returns a `loss` of its own (Hugging Face models given labels) is taken at its word.
+    """
+    own = output.get("loss") if isinstance(output, Mapping) else None
+    if isinstance(own, Tensor) and own.requires_grad:
+        return own
+    losses = [_loss_of(name, t) for name, t in _outputs(output) if t.requires_grad]
+    return torch.stack(losses).sum() if len(losses) > 1 else losses[0] if losses else None

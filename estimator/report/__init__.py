@@ -1,0 +1,1 @@
+"""Ways to show a `Footprint`: the JSON contract and text for a terminal."""

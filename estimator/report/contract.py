@@ -1,0 +1,70 @@
+"""The JSON contract (schema version 1): what other programs read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.footprint import Footprint
+from estimator.lifecycle import Stage
+from estimator.uncertainty import Interval
+
+SCHEMA_VERSION = 1
+
+
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "energy_j": _interval(stage.energy_j),
+        "energy_kwh": stage.energy_kwh,
+        "carbon_kg": stage.carbon_kg,
+        "duration_s": _interval(stage.duration_s),
+        "boundary": "facility",
+    }
+
+
+def to_dict(footprint: Footprint, top: int | None = None) -> dict[str, Any]:
+    """The contract of `footprint`: plain dicts, lists, strings and numbers; all layers, or the `top` dearest.
+
+    `workload` describes one sample of inference; `layers` are joules of the whole training at the facility. A stage
+    that was not asked for is None.
+    """
+    served, step, training = footprint.inference_workload, footprint.training_workload, footprint.training
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": {
+            "name": footprint.model.name,
+            "parameters": footprint.model.parameters,
+            "trainable_parameters": footprint.model.trainable_parameters,
+            "layer_types": footprint.model.layer_types,
+        },
+        "workload": {
+            "flops_per_sample": served.flops_per_sample,
+            "bytes_per_sample": served.bytes_per_sample,
+            "ops": len(served.ops),
+            "uncovered_ops": sorted({*served.uncovered_ops, *step.uncovered_ops}),
+            "guesses": list(dict.fromkeys([*served.guesses, *step.guesses])),
+        },
+        "hardware": {"name": footprint.hardware.name, "status": footprint.hardware.status},
+        "assumptions": [
+            {"name": a.name, "value": a.value, "unit": a.unit, "status": a.status, "source": a.source}
+            for a in footprint.assumptions
+        ],
+        "inference": _stage(footprint.inference),
+        "training": {
+            **_stage(training.stage),
+            "forward_energy_j": training.forward_energy_j,
+            "overhead_share": training.overhead_share,
+            "samples": training.samples,
+            "epochs": training.epochs,
+        },
+        "search": None if footprint.search is None else _stage(footprint.search),
+        "lifetime": None if footprint.lifetime is None else _stage(footprint.lifetime),
+        "layers": [
+            {"name": layer.name, "type": layer.type, "energy_j": layer.energy_j, "share": layer.share}
+            for layer in footprint.layers[:top]
+        ],
+        "warnings": list(footprint.warnings),
+    }

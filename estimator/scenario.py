@@ -1,0 +1,117 @@
+"""The scenario: what will be done with the model, where, and on what; and which of it nobody said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from estimator.errors import ScenarioError
+from estimator.facts import Assumption
+from estimator.loss import LOSS
+
+DTYPES = ("float32", "bfloat16", "float16")
+OPTIMIZER_NAMES = ("sgd", "momentum", "adam", "adamw")
+
+_PAPER = "the setting of Gitzel et al. 2023, Table 6"
+_DEFAULTS: dict[str, tuple[Any, str, str]] = {
+    "epochs": (10, "epochs", _PAPER),
+    "samples": (100_000, "samples", _PAPER),
+    "batch_size": (32, "samples", "a common choice for one GPU"),
+    "inference_batch_size": (1, "samples", "one request at a time"),
+    "dtype": ("float32", "", "PyTorch's default; weights, activations and optimizer state alike"),
+    "optimizer": ("adam", "", "a common choice"),
+    "devices": (1, "devices", "one device; more share the work without a cost for their communication"),
+    "hardware": ("auto", "", "this machine"),
+}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the user says; None means that it was not said, and a default is used and listed as an assumption.
+
+    `inputs` are shapes of ONE sample as in `--input` ("3x224x224", "tokens:512"). `freeze` holds shell patterns of
+    parameters that are not trained. `overhead` forces the share of the training energy that is not the forward pass
+    (the paper's 0.8) in place of the traced one. `trials` asks for an architecture search, `inferences` for a
+    lifetime. `carbon_intensity` is in gCO2e/kWh and excludes `region`. `pue` is facility energy over IT energy.
+
+    Raises `ScenarioError` where a value is out of its range.
+    """
+
+    epochs: float | None = None
+    samples: float | None = None
+    batch_size: int | None = None
+    inference_batch_size: int | None = None
+    inputs: tuple[str, ...] = ()
+    dtype: str | None = None
+    optimizer: str | None = None
+    freeze: tuple[str, ...] = ()
+    overhead: float | None = None
+    trials: int | None = None
+    search_epochs: float | None = None
+    search_samples: float | None = None
+    inferences: float | None = None
+    hardware: str | None = None
+    devices: int | None = None
+    region: str | None = None
+    carbon_intensity: float | None = None
+    pue: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "samples", "search_epochs", "search_samples", "trials", "inferences"):
+            _check_positive(name, getattr(self, name))
+        for name in ("batch_size", "inference_batch_size", "devices", "trials"):
+            _check_whole(name, getattr(self, name))
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
+        if self.overhead is not None and not 0 <= self.overhead < 1:
+            raise ScenarioError(
+                f"--overhead is a share of the training energy, from 0 up to but not 1: {self.overhead}."
+            )
+        if self.pue is not None and not (math.isfinite(self.pue) and self.pue >= 1):
+            raise ScenarioError(f"--pue is facility energy over IT energy, at least 1: {self.pue}.")
+        if self.region is not None and self.carbon_intensity is not None:
+            raise ScenarioError("--region and --carbon-intensity exclude each other; give one of them.")
+        if self.trials is None and (self.search_epochs is not None or self.search_samples is not None):
+            raise ScenarioError("--search-epochs and --search-samples describe a search; say how many --trials it has.")
+
+    def value_of(self, name: str) -> Any:
+        """What the user said, else the default."""
+        given = getattr(self, name)
+        return _DEFAULTS[name][0] if given is None else given
+
+    def assumptions(self) -> Iterable[Assumption]:
+        """The values of this scenario that have a default, and whether they were given."""
+        for name, (default, unit, source) in _DEFAULTS.items():
+            if name == "hardware":  # what it resolves to is known only later
+                continue
+            given = getattr(self, name)
+            flag = "--" + name.replace("_", "-")
+            if given is None:
+                yield Assumption(name, default, unit, "default", source, flag)
+            else:
+                yield Assumption(name, given, unit, "given", flag, flag)
+        yield Assumption("loss", LOSS, "", "default", "the form of the model's output")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise ScenarioError(f"{_option(name)} is a number above 0, not {value}.")
+
+
+def _check_whole(name: str, value: float | None) -> None:
+    if value is not None and (value < 1 or value != int(value)):
+        raise ScenarioError(f"{_option(name)} is a whole number from 1 up, not {value}.")
+
+
+def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise ScenarioError(f"{_option(name)} is one of {', '.join(choices)}, not {value!r}.")
+
+
+SCENARIO_FIELDS = tuple(f.name for f in fields(Scenario))

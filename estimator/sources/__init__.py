@@ -1,0 +1,75 @@
+"""Model sources: every form in which a model is given, loaded as an architecture without weights.
+
+`load` is the only way in. No code that travels in a model file is run without `trust`; code that the user names
+himself (`file.py:Net`, `package.module:callable`) is run, because naming it asks for that.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from estimator.errors import ModelFileError
+from estimator.sources.loaded import LoadedModel, one_line
+
+__all__ = ["LoadedModel", "load"]
+
+_NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(.+)", re.DOTALL)
+_FACTORY = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.DOTALL)
+_FORMS = (
+    "give a model file (.pt, .pth, .pt2), a Hugging Face directory, `file.py:Net`, `package.module:callable`, "
+    "`timm:NAME`, `torchvision:NAME` or `transformers:TYPE`"
+)
+
+
+def load(spec: str, *, trust: bool = False) -> LoadedModel:
+    """The model that `spec` names, on the meta device.
+
+    `spec` is a file (`model.pt`, `.pth`, `.pt2`), a directory with a `config.json`, code of the user's own
+    (`file.py:Net`, `package.module:callable`) or a library's model (`timm:NAME`, `torchvision:NAME`,
+    `transformers:DIR_OR_TYPE`). `trust` allows the code inside TorchScript archives and Hugging Face directories
+    to run. Raises `ModelFileError`, one sentence with the remedy.
+    """
+    if not spec.strip() or "\0" in spec:
+        raise ModelFileError(f"no model is named: {_FORMS}")
+    try:
+        exists = Path(spec).exists()
+    except OSError as error:
+        raise ModelFileError(f"{one_line(spec, 80)} cannot be a path ({error.strerror or error}): {_FORMS}") from error
+    if exists:
+        return _load_path(Path(spec), trust=trust)
+    if named := _NAMED.fullmatch(spec):
+        return _load_named(named[1], named[2], trust=trust)
+    if _FACTORY.fullmatch(spec):
+        from estimator.sources.factory import load_factory
+
+        return load_factory(spec)
+    raise ModelFileError(f"there is no file or directory {one_line(spec, 120)}: {_FORMS}")
+
+
+def _load_path(path: Path, *, trust: bool) -> LoadedModel:
+    if path.is_dir() or path.name == "config.json":
+        from estimator.sources.huggingface import load_directory
+
+        return load_directory(path if path.is_dir() else path.parent, trust=trust)
+    if path.suffix == ".py":
+        from estimator.sources.factory import names_in_file
+
+        names = names_in_file(path)
+        hint = ", ".join(f"`{path}:{name}`" for name in names[:4]) or f"`{path}:Net`"
+        raise ModelFileError(f"{path} is Python code: name the class or function in it that gives the model, {hint}")
+    from estimator.sources.model_file import load_file
+
+    return load_file(path, trust=trust)
+
+
+def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:
+    if library in ("transformers", "diffusers"):
+        from estimator.sources import huggingface
+
+        if library == "diffusers" or Path(name).is_dir():
+            return huggingface.load_directory(Path(name), trust=trust)
+        return huggingface.load_model_type(name)
+    from estimator.sources import zoo
+
+    return zoo.load_timm(name) if library == "timm" else zoo.load_torchvision(name)

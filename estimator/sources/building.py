@@ -1,0 +1,115 @@
+"""Building a model from code on the meta device, offline and without filling the memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from estimator.sources.loaded import BUILD_ERRORS
+
+MAX_CPU_BYTES = 4 * 2**30
+"""How much a model that cannot be built on the meta device may allocate on the CPU."""
+
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+
+Built = TypeVar("Built")
+
+
+class TooLargeForCpu(MemoryError):
+    """A model that has to be built on the CPU is larger than `MAX_CPU_BYTES`."""
+
+
+class _AllocationLimit(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses to create tensors of more than `MAX_CPU_BYTES` in all, before they are created."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if "device" in {argument.name for argument in func._schema.arguments} and not _goes_to_meta(args, kwargs):
+            shapes = func(*args, **{**kwargs, "device": "meta"})
+            self._bytes += shapes.nbytes if isinstance(shapes, torch.Tensor) else 0
+            if self._bytes > MAX_CPU_BYTES:
+                raise TooLargeForCpu(f"building it takes more than {MAX_CPU_BYTES // 2**30} GiB on the CPU")
+        return func(*args, **kwargs)
+
+
+def _goes_to_meta(args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether an op creates its result on the meta device, where it takes no memory."""
+    device = kwargs.get("device")
+    if device is not None:
+        return torch.device(device).type == "meta"
+    return any(isinstance(arg, torch.Tensor) and arg.is_meta for arg in args)
+
+
+@contextmanager
+def offline_and_quiet() -> Iterator[None]:
+    """No library goes to the network or writes to the terminal inside."""
+    before = {name: os.environ.get(name) for name in _OFFLINE}
+    hub = sys.modules.get("huggingface_hub.constants")
+    hub_before = getattr(hub, "HF_HUB_OFFLINE", False)
+    os.environ.update(dict.fromkeys(_OFFLINE, "1"))
+    if hub is not None:
+        hub.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        if hub is not None:
+            hub.HF_HUB_OFFLINE = hub_before  # type: ignore[attr-defined]
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def limited_allocation() -> Iterator[None]:
+    """Tensors created inside take at most `MAX_CPU_BYTES`."""
+    with _AllocationLimit():
+        yield
+
+
+def on_meta(make: Callable[[], Built]) -> Built:
+    """What `make` returns under `torch.device("meta")`; made on the CPU where it needs the values of tensors."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except BUILD_ERRORS as error:
+        if not isinstance(error, NotImplementedError) and "meta" not in str(error).lower():
+            raise
+    with torch.device("cpu"), limited_allocation():
+        return make()
+
+
+def to_meta(module: torch.nn.Module) -> torch.nn.Module:
+    """`module` with all parameters and buffers on the meta device; tied weights stay tied."""
+    moved: dict[int, torch.Tensor] = {}
+    kept: list[torch.Tensor] = []  # so that no id is used twice
+    for part in module.modules():
+        for name, parameter in list(part._parameters.items()):
+            if parameter is not None and parameter.device.type != "meta":
+                if id(parameter) not in moved:
+                    kept.append(parameter)
+                    empty = torch.empty_like(parameter, device="meta")
+                    moved[id(parameter)] = torch.nn.Parameter(empty, parameter.requires_grad)
+                setattr(part, name, moved[id(parameter)])
+        for name, buffer in list(part._buffers.items()):
+            if buffer is not None and buffer.device.type != "meta":
+                part._buffers[name] = torch.empty_like(buffer, device="meta")
+    return module

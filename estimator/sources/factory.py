@@ -1,0 +1,174 @@
+"""A model built by the user's own code: `file.py:Net` or `package.module:callable`.
+
+Whoever names code on the command line asks for it to run, as with `python file.py`; so this form needs no
+`--trust`, unlike the code that a model file carries, which never runs without it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from estimator.errors import ModelFileError
+from estimator.inputs import InputSpec
+from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
+from estimator.sources.loaded import LoadedModel, one_line, told
+from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
+
+_REMEDY = "write a function without arguments that returns the model and name it instead"
+
+
+def load_factory(spec: str) -> LoadedModel:
+    """The model that the callable (or the module instance) named by `spec` gives."""
+    where, _, attribute = spec.rpartition(":")
+    allow_torchvision_without_its_extension()
+    with limited_allocation(), _users_code(where):
+        source = _module_of_file(Path(where)) if where.endswith(".py") else _module_of_package(where)
+    target = _attribute(source, attribute, where)
+    if isinstance(target, torch.nn.Module):
+        return LoadedModel(to_meta(target), attribute, "Python module instance")
+    if not callable(target):
+        raise ModelFileError(
+            f"{spec} is neither callable nor a torch.nn.Module but a {type(target).__name__}: {_REMEDY}"
+        )
+    _check_no_arguments(target, spec)
+    with offline_and_quiet(), _users_code(where):
+        result = on_meta(target)
+    example: Any = None
+    if isinstance(result, tuple) and len(result) == 2:
+        result, example = result
+    if not isinstance(result, torch.nn.Module):
+        raise ModelFileError(f"{spec} returns a {type(result).__name__} and no torch.nn.Module: {_REMEDY}")
+    specs = _specs_of(example, spec) if example is not None else None
+    return LoadedModel(
+        to_meta(result), attribute, "Python factory", specs, "the factory's example inputs" if specs else ""
+    )
+
+
+def names_in_file(path: Path) -> list[str]:
+    """The classes and functions that a Python file defines at its top, without running it."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+@contextmanager
+def _users_code(where: str) -> Iterator[None]:
+    """Turns whatever the user's own code raises into one sentence with its line."""
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModelFileError(
+            f"{where} raised {told(error)}{_line_of(error, where)}: correct it there and try again"
+        ) from error
+
+
+def _line_of(error: BaseException, where: str) -> str:
+    """Where in the user's own file the error arose, " (net.py, line 3)"."""
+    if isinstance(error, SyntaxError):  # its message has the line
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and f.filename not in (__file__, importlib.__file__)]
+    here = str(Path(__file__).parent)
+    own = [f for f in own if not f.filename.startswith((here, "<frozen"))]
+    named = [f for f in own if Path(f.filename).name == Path(where).name] or own
+    return f" ({Path(named[-1].filename).name}, line {named[-1].lineno})" if named else ""
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ModelFileError(
+            f"there is no file {path}: give the path of the Python file, `estimate path/to/file.py:Net`"
+        )
+    _make_importable(path.parent)
+    name = f"joulecast_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ModelFileError(f"{path} cannot be imported as Python: give the path of a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _module_of_package(name: str) -> ModuleType:
+    _make_importable(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+            raise
+        raise ModelFileError(
+            f"there is no Python module {name} here or among the installed packages: run in its folder, or "
+            "give the file, `estimate path/to/file.py:Net`"
+        ) from None
+
+
+def _make_importable(folder: Path) -> None:
+    """Put `folder` where `python` itself puts the folder of the script it runs."""
+    path = str(folder.resolve())
+    if path not in sys.path:
+        sys.path.insert(0, path)
+
+
+def _attribute(source: ModuleType, attribute: str, where: str) -> Any:
+    found: Any = source
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            names = [name for name in vars(source) if not name.startswith("_") and callable(getattr(source, name))]
+            near = difflib.get_close_matches(attribute, names, 3, 0.4) or names[:5]
+            hint = f"; it has {', '.join(near)}" if near else ""
+            raise ModelFileError(
+                f"{where} has no {one_line(attribute, 60)}{hint}: name one that returns a model, `{where}:NAME`"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _check_no_arguments(target: Any, spec: str) -> None:
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in variadic]
+    if needed:
+        raise ModelFileError(
+            f"{spec} needs arguments ({', '.join(needed[:5])}), which nobody can give it here: {_REMEDY}"
+        )
+
+
+def _specs_of(example: Any, spec: str) -> tuple[InputSpec, ...]:
+    """The example inputs per sample; their first dimension is the batch."""
+    named: list[tuple[str | None, Any]]
+    if isinstance(example, Mapping):
+        named = [(str(name), value) for name, value in example.items()]
+    else:
+        named = [(None, value) for value in (example if isinstance(example, (tuple, list)) else (example,))]
+    specs = []
+    for name, value in named:
+        if not isinstance(value, torch.Tensor) or value.dim() == 0:
+            raise ModelFileError(
+                f"{spec} returns example inputs that are no tensors with a batch dimension: return tensors, or "
+                "only the model and give `--input`"
+            )
+        dtype = "float" if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
+        specs.append(InputSpec(tuple(value.shape[1:]), dtype, name))
+    return tuple(specs)

@@ -1,0 +1,208 @@
+"""The inputs of models from timm, torchvision, transformers and diffusers, as their own settings tell them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from estimator.inputs import DEFAULT_TOKENS, InputSpec
+
+if TYPE_CHECKING:
+    import torch
+
+Found = tuple[tuple[InputSpec, ...], str]
+
+_POSITIONS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "max_sequence_length",
+    "seq_length",
+    "max_target_positions",
+)
+_VIDEO_SIZES = {"VideoResNet": 112, "SwinTransformer3d": 224, "MViT": 224, "S3D": 224}
+
+
+def inputs_of_library_model(module: torch.nn.Module) -> Found | None:
+    """The inputs that a library's own settings on `module` tell, None where there are none."""
+    config = getattr(module, "config", None)
+    home = type(module).__module__.partition(".")[0]
+    if config is not None and hasattr(module, "main_input_name") and hasattr(config, "model_type"):
+        return _transformers_inputs(module, config)
+    if config is not None and home == "diffusers":
+        return _diffusers_inputs(module, config)
+    if home == "torchvision":
+        return _torchvision_inputs(module)
+    return _timm_inputs(module)
+
+
+def _timm_inputs(module: Any) -> Found | None:
+    for attribute in ("pretrained_cfg", "default_cfg"):
+        settings = getattr(module, attribute, None)
+        size = settings.get("input_size") if isinstance(settings, dict) else getattr(settings, "input_size", None)
+        if isinstance(size, (tuple, list)) and len(size) > 1 and all(type(n) is int and 0 < n < 2**20 for n in size):
+            return (InputSpec(tuple(size)),), f"timm {attribute}"
+    return None
+
+
+def _torchvision_inputs(module: Any) -> Found | None:
+    name = type(module).__name__
+    if name == "RAFT":
+        return (InputSpec((3, 360, 480)), InputSpec((3, 360, 480))), "torchvision RAFT: two images of 360x480 assumed"
+    if name in _VIDEO_SIZES:
+        size = _VIDEO_SIZES[name]
+        return (InputSpec((3, 16, size, size)),), f"torchvision {name}: 16 frames of {size}x{size} assumed"
+    if name == "Inception3":
+        return (InputSpec((3, 299, 299)),), "torchvision Inception3: 299x299"
+    image_size = getattr(module, "image_size", None)
+    if not isinstance(image_size, int):
+        return None
+    return (InputSpec((3, image_size, image_size)),), f"torchvision {name}.image_size"
+
+
+def _transformers_inputs(module: Any, config: Any) -> Found | None:
+    name = module.main_input_name
+    rules: dict[str, Callable[[Any, Any], Found | None]] = {
+        "input_ids": _text_inputs,
+        "pixel_values": _image_inputs,
+        "pixel_values_videos": _video_inputs,
+        "input_features": _spectrogram_inputs,
+        "input_values": _waveform_inputs,
+    }
+    rule = rules.get(name)
+    return rule(module, config) if rule is not None else None
+
+
+def _setting(config: Any, *names: str) -> Any:
+    """The first of the settings `names` that `config` has, looking also into its text, vision or audio part."""
+    parts = [
+        config,
+        *(getattr(config, part, None) for part in ("text_config", "vision_config", "audio_config", "encoder")),
+    ]
+    for name in names:
+        for part in parts:
+            value = getattr(part, name, None)
+            if value is not None:
+                return value
+    return None
+
+
+def _takes(module: Any, name: str) -> bool:
+    return name in inspect.signature(module.forward).parameters
+
+
+def _tokens(config: Any) -> tuple[int, int | None]:
+    """How many tokens to assume, and the vocabulary's size."""
+    positions = _setting(config, *_POSITIONS)
+    room = positions - _offset(config) if isinstance(positions, int) and positions > 8 else DEFAULT_TOKENS
+    vocabulary = _setting(config, "vocab_size")
+    return min(DEFAULT_TOKENS, room), vocabulary if isinstance(vocabulary, int) else None
+
+
+def _offset(config: Any) -> int:
+    """RoBERTa and its kin number positions from the padding id on, so two positions are never used."""
+    padding = getattr(config, "pad_token_id", None)
+    family = (
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "longformer",
+        "mpnet",
+        "data2vec-text",
+        "xmod",
+        "ibert",
+        "esm",
+        "luke",
+    )
+    return (padding or 1) + 1 if getattr(config, "model_type", "") in family else 0
+
+
+def _text_inputs(module: Any, config: Any) -> Found:
+    tokens, vocabulary = _tokens(config)
+    specs = [InputSpec((tokens,), "int64", "input_ids", high=vocabulary)]
+    source = f"transformers config: {tokens} tokens assumed"
+    if getattr(config, "is_encoder_decoder", False) and _takes(module, "decoder_input_ids"):
+        specs.append(InputSpec((tokens,), "int64", "decoder_input_ids", high=vocabulary))
+        source = f"transformers config: {tokens} tokens into the encoder and {tokens} into the decoder assumed"
+    if _takes(module, "pixel_values") and hasattr(config, "vision_config") and hasattr(config, "text_config"):
+        specs += _image_inputs(module, config)[0]
+    return tuple(specs), source
+
+
+def _image_size(config: Any) -> tuple[int, int]:
+    size = _setting(config, "image_size", "input_size")
+    if isinstance(size, dict):
+        size = (size.get("height", 224), size.get("width", 224))
+    if isinstance(size, (tuple, list)) and len(size) >= 2:
+        return int(size[-2]), int(size[-1])
+    return (size, size) if isinstance(size, int) else (224, 224)
+
+
+def _image_inputs(module: Any, config: Any) -> Found:
+    channels = _setting(config, "num_channels", "in_channels", "in_chans")
+    height, width = _image_size(config)
+    specs = [InputSpec((channels if isinstance(channels, int) else 3, height, width), name="pixel_values")]
+    source = f"transformers config: {height}x{width} images"
+    if getattr(config, "is_encoder_decoder", False) or hasattr(config, "decoder"):
+        if _takes(module, "decoder_input_ids"):
+            tokens, vocabulary = _tokens(getattr(config, "decoder", config))
+            specs.append(InputSpec((min(tokens, 128),), "int64", "decoder_input_ids", high=vocabulary))
+    elif _takes(module, "input_ids") and hasattr(config, "text_config"):
+        tokens, vocabulary = _tokens(config.text_config)
+        specs.append(InputSpec((tokens,), "int64", "input_ids", high=vocabulary))
+        source += f" and {tokens} tokens"
+    return tuple(specs), source
+
+
+def _video_inputs(module: Any, config: Any) -> Found:
+    height, width = _image_size(config)
+    frames = _setting(config, "num_frames", "frames_per_clip") or 16
+    return (
+        InputSpec((frames, 3, height, width), name="pixel_values_videos"),
+    ), f"transformers config: {frames} frames assumed"
+
+
+def _spectrogram_inputs(module: Any, config: Any) -> Found:
+    bins = _setting(config, "num_mel_bins", "feature_size", "input_feat_per_channel") or 80
+    positions = getattr(config, "max_source_positions", None)
+    steps = 2 * positions if getattr(config, "model_type", "") == "whisper" and positions else 1000
+    whisper = getattr(config, "model_type", "") == "whisper"
+    specs = [InputSpec((bins, steps) if whisper else (steps, bins), name="input_features")]
+    if getattr(config, "is_encoder_decoder", False) and _takes(module, "decoder_input_ids"):
+        tokens, vocabulary = _tokens(config)
+        specs.append(InputSpec((min(tokens, 128),), "int64", "decoder_input_ids", high=vocabulary))
+    return tuple(specs), f"transformers config: {steps} frames of {bins} mel bins"
+
+
+def _waveform_inputs(module: Any, config: Any) -> Found:
+    if getattr(config, "model_type", "") == "audio-spectrogram-transformer":
+        steps, bins = config.max_length, config.num_mel_bins
+        return (InputSpec((steps, bins), name="input_values"),), f"transformers config: a spectrogram of {steps}x{bins}"
+    channels = _setting(config, "audio_channels")
+    waveform = (channels, 16_000) if isinstance(channels, int) else (16_000,)
+    return (InputSpec(waveform, name="input_values"),), "transformers config: one second at 16 kHz assumed"
+
+
+def _diffusers_inputs(module: Any, config: Any) -> Found | None:
+    name = type(module).__name__
+    size = config.get("sample_size") or 64
+    height, width = (size, size) if isinstance(size, int) else (int(size[-2]), int(size[-1]))
+    channels = config.get("in_channels") or 3
+    sample = InputSpec((channels, height, width), name="sample" if _takes(module, "sample") else "hidden_states")
+    source = f"diffusers config: {name} at {channels}x{height}x{width}"
+    if name.startswith(("Autoencoder", "VQModel", "ConsistencyDecoder")):
+        return (sample,), source
+    specs = [sample, InputSpec((), "int64", "timestep", high=1000)]
+    width_of_text = (
+        config.get("cross_attention_dim") or config.get("joint_attention_dim") or config.get("caption_channels")
+    )
+    if isinstance(width_of_text, (list, tuple)):
+        width_of_text = width_of_text[0]
+    if width_of_text and _takes(module, "encoder_hidden_states"):
+        specs.append(InputSpec((77, width_of_text), name="encoder_hidden_states"))
+    if config.get("pooled_projection_dim") and _takes(module, "pooled_projections"):
+        specs.append(InputSpec((config["pooled_projection_dim"],), name="pooled_projections"))
+    if name == "DiTTransformer2DModel":
+        specs.append(InputSpec((), "int64", "class_labels", high=config.get("num_embeds_ada_norm")))
+    return tuple(specs), source

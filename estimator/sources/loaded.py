@@ -1,0 +1,60 @@
+"""What every source hands back, and the words its errors share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from estimator.inputs import InputSpec
+
+if TYPE_CHECKING:
+    import torch
+
+EXPORT_LINE = 'torch.export.save(torch.export.export(model, (example_input,)), "model.pt2")'
+"""The line to paste where a file cannot be read: run beside the model's own code, it writes a readable `.pt2`."""
+
+NAME_THE_CODE = "name the model's code instead, `estimate file.py:Net`"
+"""The remedy where a file does not tell enough, or more than may be believed."""
+
+BUILD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a library may raise while it builds a model from settings that it did not expect."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An architecture without its weights, and what its source tells of its inputs.
+
+    `module` has its parameters and buffers on the meta device. `inputs` is None where the source tells nothing;
+    `fixed_batch` is the only batch size at which an export with a static batch dimension can be traced.
+    """
+
+    module: torch.nn.Module
+    name: str
+    form: str
+    inputs: tuple[InputSpec, ...] | None = None
+    inputs_source: str = ""
+    fixed_batch: int | None = None
+
+
+def one_line(text: object, limit: int = 160) -> str:
+    """`text` on one line without control characters, cut after `limit` characters: what others wrote, quoted."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in str(text)[: 4 * limit]).split())
+    return words if len(words) <= limit else words[: limit - 3] + "..."
+
+
+def told(error: BaseException) -> str:
+    """An exception as "ValueError: message" on one line."""
+    message = one_line(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

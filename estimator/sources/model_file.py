@@ -1,0 +1,142 @@
+"""One model file: told by its first bytes and its members what it is, and read in the way that is safe for it."""
+
+from __future__ import annotations
+
+import io
+import stat
+from pathlib import Path
+
+from estimator.errors import ModelFileError
+from estimator.sources.archive import Archive
+from estimator.sources.loaded import EXPORT_LINE, LoadedModel
+from estimator.sources.pickle_data import PickleError, PickleProgram, read_pickle
+
+MAX_PICKLE_BYTES = 64 * 2**20
+"""Limit of the pickle program in a file. The weights lie outside of it; a model of 80 layers takes 0.2 MB."""
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+_CODE = "name the code that builds the model, `estimate file.py:Net`"
+_EXPORT = f"export the PyTorch model itself with `{EXPORT_LINE}`"
+_FOREIGN = (
+    (
+        b"\x89HDF",
+        "an HDF5 file (Keras or TensorFlow)",
+        "only PyTorch models are read; build the model in PyTorch and " + _CODE,
+    ),
+    (
+        b"GGUF",
+        "a GGUF file (llama.cpp), weights without a PyTorch architecture",
+        "give the Hugging Face directory it was made from",
+    ),
+    (b"\x93NUMPY", "a NumPy array", _CODE),
+    (b"\x1f\x8b", "a gzip file", "unpack it and give the model file inside"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it and give the model file inside"),
+    (b"BZh", "a bzip2 file", "unpack it and give the model file inside"),
+    (b"\xfd7zXZ", "an xz file", "unpack it and give the model file inside"),
+)
+
+
+def load_file(path: Path, *, trust: bool) -> LoadedModel:
+    """The model in the file `path`; raises `ModelFileError` with the remedy where it holds none."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ModelFileError(f"{path} is no ordinary file but a device or a pipe: give the path of a model file")
+        with path.open("rb") as file:
+            head = file.read(512)
+        if not head:
+            raise ModelFileError(f"the file {path.name} is empty: copy or save the model again")
+        if head.startswith(b"PK"):
+            return _load_archive(path, trust=trust)
+        if head.startswith(_LEGACY_MAGIC):
+            return _load_legacy(path)
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read ({error.strerror or error}): check the path and its permissions"
+        ) from error
+    raise ModelFileError(_foreign_message(path, head))
+
+
+def _load_archive(path: Path, *, trust: bool) -> LoadedModel:
+    archive = Archive(path)
+    names = archive.names
+    if any(name.rpartition("/")[2] in ("constants.pkl", "bytecode.pkl") for name in names):
+        from estimator.sources.torchscript import load_torchscript
+
+        return load_torchscript(path, trust=trust)
+    if archive.has("archive_format") or archive.has("serialized_exported_program.json"):
+        return _load_export(path, archive)
+    if archive.has("data.pkl"):
+        stream = io.BytesIO(archive.read("data.pkl", MAX_PICKLE_BYTES))
+        return _module(path, _program(stream, path))
+    if any(name.endswith((".npy", "model.weights.h5", "keras_metadata.pb")) for name in names):
+        raise ModelFileError(f"{path.name} is an archive of NumPy or Keras and no PyTorch model: {_CODE}")
+    raise ModelFileError(
+        f"{path.name} is a zip archive that torch did not write: give the .pt or .pt2 file itself, or {_CODE}"
+    )
+
+
+def _load_export(path: Path, archive: Archive) -> LoadedModel:
+    from estimator.sources import pt2_archive
+    from estimator.sources.pt2 import Pt2Module
+
+    program = pt2_archive.read_program(archive)
+    module = Pt2Module(program)
+    try:
+        inputs = pt2_archive.user_inputs(program)
+        batch = pt2_archive.batch_of(inputs)
+        specs = pt2_archive.input_specs(inputs)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelFileError(pt2_archive.DAMAGED) from error
+    fixed = batch if isinstance(batch, int) else None
+    return LoadedModel(module, path.stem, "torch.export program", specs or None, "the export's signature", fixed)
+
+
+def _load_legacy(path: Path) -> LoadedModel:
+    """torch's format before 1.6: a few pickles one after the other; the fourth is the object."""
+    with path.open("rb") as file:
+        stream = io.BytesIO(file.read(MAX_PICKLE_BYTES))
+    for _ in range(3):
+        _program(stream, path)
+    return _module(path, _program(stream, path))
+
+
+def _program(stream: io.BytesIO, path: Path) -> PickleProgram:
+    try:
+        return read_pickle(stream)
+    except PickleError as error:
+        raise ModelFileError(f"{path.name} cannot be read, {error}: copy or save it again, or {_CODE}") from error
+
+
+def _module(path: Path, program: PickleProgram) -> LoadedModel:
+    from estimator.sources.building import offline_and_quiet
+    from estimator.sources.pickled_module import module_of
+
+    with offline_and_quiet():
+        return LoadedModel(module_of(program), path.stem, "pickled module")
+
+
+def _foreign_message(path: Path, head: bytes) -> str:
+    """What a file is that is no PyTorch file, and the remedy."""
+    for magic, what, remedy in _FOREIGN:
+        if head.startswith(magic):
+            return f"{path.name} is {what}: {remedy}"
+    if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**30:
+        return (
+            f"{path.name} is a safetensors file, which holds weights only: give the directory with its config.json, "
+            f"or {_CODE}"
+        )
+    if head[4:8] == b"TFL3":
+        return f"{path.name} is a TensorFlow Lite model: only PyTorch models are read; {_CODE}"
+    if head[257:262] == b"ustar":
+        return f"{path.name} is a tar archive: unpack it and give the model file inside"
+    if path.suffix.lower() == ".onnx" or (b"pytorch" in head[:64] and head[:1] == b"\x08"):
+        return f"{path.name} is an ONNX model: {_EXPORT}"
+    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+        return (
+            f"{path.name} is a plain pickle (joblib, scikit-learn or pickle.dump), which only running would read: save "
+            "the model with torch.save(model, 'model.pt')"
+        )
+    if all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
+        return f"{path.name} is a text file: give a model file, a Hugging Face directory, or {_CODE}"
+    return f"{path.name} is no model file that is known here (.pt, .pth, .pt2): copy or save it again, or {_CODE}"

@@ -1,0 +1,85 @@
+"""What a pickle builds by a call and that is data: tensors without bytes, sizes, devices and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from estimator.errors import ModelFileError
+from estimator.sources.loaded import EXPORT_LINE, one_line
+from estimator.sources.pickle_data import Global, Made, Storage
+
+Value = Callable[[Any], Any]
+"""Turns a record inside a call's arguments into its object."""
+
+
+def data_of(record: Made, value: Value) -> Any:
+    """What one of the calls listed in `allowed` gives; raises `ModelFileError` for arguments that torch never writes."""
+    reader = _READERS.get(record.maker.name)
+    if reader is None:
+        raise ModelFileError(
+            f"the file uses {one_line(record.maker, 80)} in a way that is not read here: save the model with `{EXPORT_LINE}`"
+        )
+    return reader(record.args, value)
+
+
+def _tensor(args: tuple[Any, ...], value: Value) -> torch.Tensor:
+    """`(storage, offset, size, stride, requires_grad, ...)`."""
+    storage, _, size, stride, *rest = args
+    kind = storage.kind if isinstance(storage, Storage) else None
+    dtype = getattr(getattr(torch, kind.name, None), "dtype", None) if isinstance(kind, Global) else None
+    return _meta(dtype, value(size), value(stride), requires_grad=bool(rest and rest[0] is True))
+
+
+def _tensor_v3(args: tuple[Any, ...], value: Value) -> torch.Tensor:
+    """`(storage, offset, size, stride, requires_grad, hooks, dtype, ...)`."""
+    _, _, size, stride, requires_grad, _, dtype, *_ = args
+    return _meta(value(dtype), value(size), value(stride), requires_grad=requires_grad is True)
+
+
+def _meta_tensor(args: tuple[Any, ...], value: Value) -> torch.Tensor:
+    """`(dtype, size, stride, requires_grad)`: saved on the meta device."""
+    dtype, size, stride, requires_grad = args
+    return _meta(value(dtype), value(size), value(stride), requires_grad=requires_grad is True)
+
+
+def _parameter(args: tuple[Any, ...], value: Value) -> torch.nn.Parameter:
+    """`(data, requires_grad, hooks)`."""
+    data, requires_grad, *_ = args
+    return torch.nn.Parameter(value(data).detach(), requires_grad is True)
+
+
+def _bytes(args: tuple[Any, ...], _: Value) -> bytes:
+    """`_codecs.encode(text, "latin1")`, or a bytearray of bytes; never of a count, which would allocate."""
+    content = args[0]
+    if isinstance(content, str):
+        return content.encode("latin-1")
+    if not isinstance(content, bytes):
+        raise ModelFileError("the file asks for bytes without content: save the model again")
+    return content
+
+
+def _meta(dtype: Any, size: Any, stride: Any, *, requires_grad: bool) -> torch.Tensor:
+    """A tensor of this shape without bytes."""
+    size, stride = tuple(size), tuple(stride)
+    if not isinstance(dtype, torch.dtype) or not all(type(n) is int for n in size + stride):
+        raise ModelFileError("a tensor of the file has no proper shape or type: save the model again")
+    tensor = torch.empty_strided(size, stride, dtype=dtype, device="meta")
+    return tensor.requires_grad_() if requires_grad else tensor
+
+
+_READERS: dict[str, Callable[[tuple[Any, ...], Value], Any]] = {
+    "_rebuild_tensor": _tensor,
+    "_rebuild_tensor_v2": _tensor,
+    "_rebuild_tensor_v3": _tensor_v3,
+    "_rebuild_meta_tensor_no_storage": _meta_tensor,
+    "_rebuild_parameter": _parameter,
+    "_rebuild_parameter_with_state": _parameter,
+    "Size": lambda args, value: torch.Size(value(args[0])),
+    "device": lambda args, value: torch.device("meta"),
+    "complex": lambda args, value: complex(value(args[0]), value(args[1])),
+    "encode": _bytes,
+    "bytearray": _bytes,
+}

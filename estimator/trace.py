@@ -1,0 +1,172 @@
+"""Read a model's operations without running it: forward, backward and optimizer, on tensors that hold no data.
+
+The model runs once on meta tensors under a dispatch mode that writes every operation down. A model that reads the
+VALUES of tensors cannot run there; it is traced again under `FakeTensorMode`, which knows constants, and what is
+really data-dependent is guessed (true, present, 1) and reported in `Workload.guesses`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map
+
+from estimator.errors import InputError, ScenarioError
+from estimator.fused import FuseCalls
+from estimator.loss import training_loss
+from estimator.optimizers import optimizer_ops
+from estimator.recorder import NeedsValues, OpRecorder, tensors_in
+from estimator.workload import Workload
+
+FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+"""What a model's `forward` raises when its input does not fit (`NotImplementedError` is a `RuntimeError`)."""
+
+
+@dataclass(frozen=True)
+class TraceInputs:
+    """What `forward` is called with: meta tensors with the batch dimension in place."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+
+
+@contextlib.contextmanager
+def module_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """Train or eval mode, restored per submodule afterwards; the fused transformer path, unknown to meta, is off."""
+    before = {m: m.training for m in module.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    module.train(training)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for submodule, was in before.items():
+            submodule.training = was
+
+
+def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> frozenset[str]:
+    """Dotted names of the parameters that are trained: those with a gradient that no pattern of `freeze` matches.
+
+    A pattern (shell style) matches a parameter's name, or the module that holds it: "layer1", "encoder.*.bias".
+    Raises `ScenarioError` where a pattern matches nothing, or nothing is left to train.
+    """
+    names = [name for name, p in module.named_parameters(remove_duplicate=False)]
+    frozen: set[str] = set()
+    for pattern in freeze:
+        matched = {n for n in names if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, pattern + ".*")}
+        if not matched:
+            shown = ", ".join(dict.fromkeys(n.split(".")[0] for n in names))
+            raise ScenarioError(f"--freeze {pattern!r} matches no parameter; the model's top-level parts are: {shown}.")
+        frozen |= matched
+    trainable = {n for n, p in module.named_parameters(remove_duplicate=False) if p.requires_grad} - frozen
+    if freeze and not trainable:
+        raise ScenarioError("--freeze leaves nothing to train; freeze fewer parameters.")
+    return frozenset(trainable)
+
+
+def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    """Stand-ins without data for every parameter and buffer, floating ones in `dtype`; tied ones stay one tensor."""
+    made: dict[int, Tensor] = {}
+    ghosts: dict[str, Tensor] = {}
+    for named, parameters in ((module.named_parameters, True), (module.named_buffers, False)):
+        for name, t in named(remove_duplicate=False):
+            if id(t) not in made:
+                to = dtype if t.dtype.is_floating_point else t.dtype
+                made[id(t)] = torch.empty_strided(t.shape, t.stride(), dtype=to, device=device)
+                made[id(t)].requires_grad_(parameters and name in trainable)
+            ghosts[name] = made[id(t)]
+    return ghosts
+
+
+def _run(
+    module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype, *, fake: bool
+) -> OpRecorder:
+    """One pass under the recorder; `trainable` is None for inference. Raises what the model's own code raises."""
+    device = "cpu" if fake else "meta"
+    training = trainable is not None
+    recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=fake)
+    if hasattr(module, "layer_scope"):
+        module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
+    with contextlib.ExitStack() as stack:
+        if fake:
+            stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(torch.device(device))
+        ghosts = _ghosts(module, trainable or frozenset(), dtype, device)
+
+        def on_device(t: Any) -> Any:
+            return torch.empty_like(t, device=device) if isinstance(t, Tensor) else t
+
+        args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
+        stack.enter_context(recorder.following_layers())
+        stack.enter_context(torch.set_grad_enabled(training))
+        stack.enter_context(FuseCalls())
+        stack.enter_context(recorder)
+        try:
+            output = torch.func.functional_call(module, ghosts, args, kwargs, tie_weights=False)
+        except FORWARD_ERRORS as error:
+            error.recorder = recorder  # type: ignore[union-attr]
+            raise
+        if training:
+            recorder.layer_scope("", "loss")
+            loss = training_loss(output)
+            if loss is not None:
+                loss.backward()  # type: ignore[no-untyped-call]
+    return recorder
+
+
+def _sentence(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _does_not_fit(error: BaseException, inputs: TraceInputs) -> InputError:
+    shapes = ", ".join(
+        "x".join(map(str, t.shape)) for t in tensors_in((inputs.args, tuple(inputs.kwargs.values())), [])
+    )
+    recorder = getattr(error, "recorder", None)
+    path, layer_type = recorder.entered if recorder else ("", "")
+    where = f" in layer {path or 'the model'} ({layer_type})" if layer_type else ""
+    return InputError(
+        f"The model does not run on an input of {shapes} (batch first){where}: {_sentence(error)}; "
+        "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
+    )
+
+
+def trace(
+    module: nn.Module,
+    inputs: TraceInputs,
+    *,
+    dtype: str = "float32",
+    optimizer: str | None = None,
+    freeze: Sequence[str] = (),
+) -> Workload:
+    """The ops of one forward pass (`optimizer` None), or of one training step with that optimizer.
+
+    Nothing is computed and no weight is read; `module` is left as it was. `dtype` ("float32", "bfloat16",
+    "float16") is that of the floating parameters, buffers and activations. Raises `InputError` where the model does
+    not run on the inputs, `ScenarioError` for a `freeze` pattern that matches nothing.
+    """
+    torch_dtype: torch.dtype = getattr(torch, dtype)
+    trainable = trainable_parameters(module, freeze) if optimizer else None
+    with module_mode(module, training=optimizer is not None):
+        try:
+            recorder = _run(module, inputs, trainable, torch_dtype, fake=False)
+        except FORWARD_ERRORS as on_meta:
+            try:
+                recorder = _run(module, inputs, trainable, torch_dtype, fake=True)
+            except FORWARD_ERRORS as error:
+                raise _does_not_fit(error if isinstance(on_meta, NeedsValues) else on_meta, inputs) from error
+    ops = recorder.ops
+    if optimizer and trainable:
+        ops += optimizer_ops(module, trainable, optimizer, torch_dtype.itemsize)
+    guesses = tuple(f"{what} ({n} times)" if n > 1 else what for what, n in recorder.guesses.items())
+    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, dict(recorder.uncovered), guesses)
