@@ -10,16 +10,20 @@ import torch
 from torch import nn
 
 from estimator import carbon, energy, lifecycle, selection
+from estimator.carbon import Intensity
 from estimator.energy import Estimate, LayerCost
-from estimator.facts import Assumption
+from estimator.facts import Assumption, AssumptionStatus
 from estimator.hardware import HardwareProfile
 from estimator.inputs import InputSpec, build_inputs, guess_inputs, parse_input
 from estimator.lifecycle import Site, Stage, Training
+from estimator.loss import LOSS, LOSS_RULE
 from estimator.optimizers import OPTIMIZERS
 from estimator.scenario import Scenario
 from estimator.sources import LoadedModel, load
 from estimator.trace import TraceInputs, trace, trainable_parameters
 from estimator.workload import Workload
+
+_LOSS = Assumption("loss", LOSS, "", "default", LOSS_RULE)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Footprint:
     training: Training
     search: Stage | None
     lifetime: Stage | None
+    overhead_is_traced: bool
     warnings: tuple[str, ...]
 
     @property
@@ -92,36 +97,36 @@ def workload_of(
     )
 
 
-def _site(scenario: Scenario, profile: HardwareProfile) -> tuple[Site, tuple[Assumption, ...]]:
-    default_pue = carbon.default_pue()
+def _intensity(scenario: Scenario) -> tuple[Intensity, tuple[Assumption, ...]]:
+    """The carbon intensity of the grid, and the assumptions that say which and whose choice it was."""
     if scenario.carbon_intensity is not None:
-        intensity = carbon.given(scenario.carbon_intensity)
+        intensity, flag = carbon.given(scenario.carbon_intensity), "--carbon-intensity"
+    elif scenario.region is not None:
+        intensity, flag = carbon.find_region(scenario.region), "--region"
     else:
-        intensity = carbon.find_region(scenario.region) if scenario.region else carbon.world_average()
-    year = f", {intensity.year}" if intensity.year else ""
-    source = f"{intensity.region}{year}, {intensity.scope}; {intensity.source}"
-    chosen = scenario.region is not None or scenario.carbon_intensity is not None
-    assumptions = (
+        intensity, flag = carbon.world_average(), ""
+    status: AssumptionStatus = "given" if flag else "default"
+    edition = f"{intensity.scope}, {intensity.year or 'year unstated'}"
+    grams = round(intensity.carbon_intensity_kg_per_kwh * 1000, 3)
+    return intensity, (
+        Assumption("region", intensity.region, "", status, flag or "nobody chose one", "--region"),
         Assumption(
-            "carbon intensity",
-            round(intensity.carbon_intensity_kg_per_kwh * 1000, 3),
-            "gCO2e/kWh",
-            "given" if chosen else "default",
-            source,
-            "--region",
+            "carbon intensity", grams, "gCO2e/kWh", status, f"{edition}; {intensity.source}", "--carbon-intensity"
         ),
-        Assumption(
-            "pue",
-            default_pue.value if scenario.pue is None else scenario.pue,
-            "facility/IT energy",
-            "default" if scenario.pue is None else "given",
-            default_pue.source if scenario.pue is None else "--pue",
-            "--pue",
-        ),
-        Assumption("host share", profile.host_share, "of the device's energy", "default", profile.host_share_source),
     )
-    pue = default_pue.value if scenario.pue is None else scenario.pue
-    return Site(profile.host_share, pue, intensity, scenario.value_of("devices")), assumptions
+
+
+def _site(scenario: Scenario, profile: HardwareProfile) -> tuple[Site, tuple[Assumption, ...]]:
+    """Where it runs, and the assumptions behind the way from the device's energy to the facility's and its carbon."""
+    intensity, on_carbon = _intensity(scenario)
+    default = carbon.default_pue()
+    if scenario.pue is None:
+        on_pue = Assumption("pue", default.value, "facility/IT energy", "default", default.source, "--pue")
+    else:
+        on_pue = Assumption("pue", scenario.pue, "facility/IT energy", "given", "--pue", "--pue")
+    on_host = Assumption("host share", profile.host_share, "of device energy", "default", profile.host_share_source)
+    site = Site(profile.host_share, scenario.pue or default.value, intensity, scenario.value_of("devices"))
+    return site, (*on_carbon, on_pue, on_host)
 
 
 def _trial(step: Estimate, scenario: Scenario, site: Site) -> Training:
@@ -193,7 +198,7 @@ def estimate(
     return Footprint(
         model=facts,
         hardware=profile,
-        assumptions=(input_assumption, *scenario.assumptions(), hardware_assumption, *site_assumptions),
+        assumptions=(input_assumption, *scenario.assumptions(), _LOSS, hardware_assumption, *site_assumptions),
         inference_workload=served,
         training_workload=step,
         inference_estimate=served_estimate,
@@ -202,5 +207,6 @@ def estimate(
         training=trained,
         search=searched,
         lifetime=lived or None,
+        overhead_is_traced=scenario.overhead is None,
         warnings=tuple(_warnings(loaded, facts, profile, scenario, getattr(torch, scenario.value_of("dtype")))),
     )

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LOSS = "cross entropy over logits (outputs named logits, or of shape batch x classes), else mean squared error"
+LOSS = "cross entropy or squared error"
+LOSS_RULE = "cross entropy where the output is named logits or is batch x classes, else mean squared error"
 """What `training_loss` does, in words."""
 
 

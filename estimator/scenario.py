@@ -9,7 +9,6 @@ from typing import Any
 
 from estimator.errors import ScenarioError
 from estimator.facts import Assumption
-from estimator.loss import LOSS
 
 DTYPES = ("float32", "bfloat16", "float16")
 OPTIMIZER_NAMES = ("sgd", "momentum", "adam", "adamw")
@@ -92,7 +91,6 @@ class Scenario:
                 yield Assumption(name, default, unit, "default", source, flag)
             else:
                 yield Assumption(name, given, unit, "given", flag, flag)
-        yield Assumption("loss", LOSS, "", "default", "the form of the model's output")
 
 
 def _option(name: str) -> str:

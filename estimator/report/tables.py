@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from estimator import carbon, catalogue
@@ -11,7 +12,7 @@ from estimator.units import si
 
 
 def _columns(title: str, *columns: str, right: frozenset[str] = frozenset()) -> Table:
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table = Table(box=None, pad_edge=False, title=title or None, title_justify="left", title_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", header_style="dim", overflow="fold")
     return table
@@ -22,34 +23,41 @@ def _rate(value: float | None, unit: str) -> str:
 
 
 def _all_hardware() -> Table:
-    rates = frozenset({"float32", "bfloat16", "bandwidth", "TDP"})
-    table = _columns("Devices of the catalogue (dense rates)", "name", *sorted(rates), right=rates)
+    rates = ("float32", "bfloat16", "bandwidth", "TDP")
+    table = _columns("Devices of the catalogue (dense rates)", "name", *rates, right=frozenset(rates))
     for device in catalogue.catalogue().values():
-        shown = {
-            "float32": _rate(device.flop_per_s("float32"), "FLOP/s"),
-            "bfloat16": _rate(device.flop_per_s("bfloat16"), "FLOP/s"),
-            "bandwidth": _rate(device.bandwidth_bytes_per_s, "B/s"),
-            "TDP": _rate(device.tdp_w, "W"),
-        }
-        table.add_row(device.name, *(shown[column] for column in sorted(rates)))
+        table.add_row(
+            device.name,
+            _rate(device.flop_per_s("float32"), "FLOP/s"),
+            _rate(device.flop_per_s("bfloat16"), "FLOP/s"),
+            _rate(device.bandwidth_bytes_per_s, "B/s"),
+            _rate(device.tdp_w, "W"),
+        )
     return table
 
 
-def _one_device(name: str) -> Table:
+def _show_device(name: str, console: Console) -> None:
     device = catalogue.find(name)
-    title = f"{device.title} ({device.name}), {device.architecture}, {device.year or 'no year'}"
-    table = _columns(title, "fact", "value", "status", "source", right=frozenset({"value"}))
+    year = f", {device.year}" if device.year else ""
+    title = f"{device.title} ({device.name}), {device.architecture}{year}"
+    table = _columns("", "fact", "value", "status", "source", right=frozenset({"value"}))
+    sources = list(dict.fromkeys(fact.source for fact in device.facts.values()))
     for fact_name, fact in device.facts.items():
-        value = si(fact.value, fact.unit) if fact.unit not in ("1", "") else f"{fact.value:g}"
-        table.add_row(fact_name, value, fact.status, fact.source)
-    return table
+        value = f"{fact.value:g}" if fact.unit == "1" else si(fact.value, fact.unit)
+        table.add_row(fact_name, value, fact.status, f"\\[{sources.index(fact.source) + 1}]")
+    console.print(f"[bold]{escape(title)}[/]")
+    console.print(table)
+    for number, source in enumerate(sources, 1):
+        console.print(f"[dim]\\[{number}] {escape(source)}[/]")
 
 
 def show_hardware(name: str | None) -> None:
     """Print all devices, or every fact of the one that `name` means. Raises `HardwareError` for an unknown name."""
     console = Console(highlight=False)
-    console.print(_one_device(name) if name else _all_hardware())
-    if not name:
+    if name:
+        _show_device(name, console)
+    else:
+        console.print(_all_hardware())
         console.print("\n[dim]`estimate hardware NAME` shows every value with its source.[/]")
 
 

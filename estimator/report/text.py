@@ -10,10 +10,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from estimator.facts import Assumption
 from estimator.footprint import Footprint
 from estimator.lifecycle import PAPER_OVERHEAD, Stage
 from estimator.units import duration, si
 from estimator.workload import PHASES
+
+_ROOM_FOR_SOURCES = 110
+_COUNTED = frozenset({"epochs", "samples", "devices"})
 
 _STATUS_WORDS = {
     "calibrated": "calibrated on this machine",
@@ -23,11 +27,10 @@ _STATUS_WORDS = {
 }
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold", show_header=True)
+def _table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
     for column in columns:
-        right = column not in ("", "stage", "layer", "type", "assumption", "value", "source", "says who", "change with")
-        table.add_column(column, justify="right" if right else "left", header_style="dim", overflow="fold")
+        table.add_column(column, justify="right" if column in right else "left", header_style="dim")
     return table
 
 
@@ -52,7 +55,8 @@ def _model_lines(footprint: Footprint) -> Iterator[str]:
 
 
 def _stages(footprint: Footprint) -> Table:
-    table = _table("stage", "energy", "90% interval", "kWh", "kg CO2e", "duration")
+    numbers = ("energy", "90% interval", "kWh", "kg CO2e", "duration")
+    table = _table("stage", *numbers, right=numbers)
     rows: list[tuple[str, Stage | None]] = [
         ("inference (1 sample)", footprint.inference),
         ("training", footprint.training.stage),
@@ -75,26 +79,45 @@ def _training_lines(footprint: Footprint) -> Iterator[str]:
         f"{phase} {estimate.phase_energy_j[phase] / total:.0%}" for phase in PHASES if phase in estimate.phase_energy_j
     ]
     yield f"Training is {', '.join(shares)} as traced;"
+    forced = "" if footprint.overhead_is_traced else ", forced"
     yield (
-        f"  overhead over the forward pass {trained.overhead_share:.0%}, the paper's constant {PAPER_OVERHEAD:.0%} "
-        "[dim](--overhead 0.8 forces it)[/]"
+        f"  overhead over the forward pass {trained.overhead_share:.0%}{forced} "
+        f"[dim](the paper's constant: {PAPER_OVERHEAD:.0%}, --overhead {PAPER_OVERHEAD})[/]"
     )
-    bounds = [f"{share:.0%} on {bound}" for bound, share in estimate.bound_shares.items()]
+    bounds = [f"{share:.0%} on {bound}" for bound, share in estimate.bound_shares.items() if share >= 0.005]
     yield f"  its time waits {', '.join(bounds)}"
 
 
 def _layers(footprint: Footprint, top: int) -> Table:
-    table = _table("layer", "type", "training energy", "share", title=f"The {top} layers that cost most")
+    numbers = ("training energy", "share")
+    table = _table("layer", "type", *numbers, right=numbers, title=f"The {top} layers that cost most")
     for layer in footprint.layers[:top]:
         table.add_row(layer.name or "(model itself)", layer.type, si(layer.energy_j, "J"), f"{layer.share:.1%}")
     return table
 
 
-def _assumptions(footprint: Footprint) -> Table:
-    table = _table("assumption", "value", "says who", "change with", "source", title="What this rests on")
+def _value(assumption: Assumption) -> str:
+    value = assumption.value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int | float):
+        return value
+    unit = assumption.unit.removesuffix("s") if value == 1 and assumption.unit in _COUNTED else assumption.unit
+    return f"{value:,} {unit}".strip()
+
+
+def _assumptions(footprint: Footprint, width: int) -> Table:
+    with_source = width >= _ROOM_FOR_SOURCES
+    columns = ("assumption", "value", "status", "change with", *(("source",) if with_source else ()))
+    table = _table(*columns, title="What this rests on (default: nobody chose it)")
     for a in footprint.assumptions:
-        value = f"{a.value:,}" if isinstance(a.value, int | float) else str(a.value)
-        table.add_row(a.name, f"{value} {a.unit}".strip(), a.status, a.flag, "" if a.source == a.flag else a.source)
+        row = (a.name.replace("_", " "), escape(_value(a)), a.status, a.flag)
+        source = "" if a.source == a.flag else f"[dim]{escape(a.source)}[/]"
+        table.add_row(*row, *((source,) if with_source else ()))
+    if with_source:
+        for column in table.columns:
+            column.no_wrap = True
+        table.expand, table.columns[-1].ratio = True, 1
     return table
 
 
@@ -108,8 +131,8 @@ def _cautions(footprint: Footprint) -> Iterator[str]:
         yield f"guessed, since only data would tell: {guess}"
 
 
-def render(footprint: Footprint, top: int = 5) -> RenderableType:
-    """`footprint` as a rich renderable, with the `top` dearest layers."""
+def render(footprint: Footprint, top: int = 5, width: int = 80) -> RenderableType:
+    """`footprint` as a rich renderable for `width` columns, with the `top` dearest layers."""
     parts: list[RenderableType] = [Text.from_markup(line) for line in _model_lines(footprint)]
     stages = _stages(footprint)
     site = "Energy at the facility (device + rest of the node, x PUE)"
@@ -117,11 +140,12 @@ def render(footprint: Footprint, top: int = 5) -> RenderableType:
     parts += [Text.from_markup(line) for line in _training_lines(footprint)]
     if top:
         parts += [Text(""), _layers(footprint, min(top, len(footprint.layers)))]
-    parts += [Text(""), _assumptions(footprint)]
+    parts += [Text(""), _assumptions(footprint, width)]
     parts += [Padding(Text(f"! {caution}", style="yellow"), (1, 0, 0, 0)) for caution in _cautions(footprint)]
     return Group(*parts)
 
 
 def show(footprint: Footprint, top: int = 5) -> None:
     """Print `footprint` to standard output, as wide as the terminal."""
-    Console(highlight=False).print(render(footprint, top))
+    console = Console(highlight=False)
+    console.print(render(footprint, top, console.width))

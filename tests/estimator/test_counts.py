@@ -39,7 +39,7 @@ def test_published_vision_models(name: str, parameters: int, multiply_accumulate
 
 
 def _transformer_macs(width: int, layers: int, length: int) -> int:
-    """Hand arithmetic: 4 projections and a 4x wide MLP a layer (12 width^2 a token), and QK^T and PV (2 length width)."""
+    """Hand arithmetic: projections and a 4x wide MLP (12 width^2 a token and layer), QK^T and PV (2 length width)."""
     return layers * length * (12 * width**2 + 2 * length * width)
 
 

@@ -1,0 +1,81 @@
+"""The README is true: its console blocks print what they show, its Python block runs.
+
+`python -m tests.test_readme` runs the console blocks and writes their outputs into README.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+_CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
+_PYTHON = re.compile(r"```python\n(?P<code>.*?)```", re.DOTALL)
+
+
+def _blocks() -> list[tuple[str, str]]:
+    return [(m["command"], m["output"]) for m in _CONSOLE.finditer(README.read_text(encoding="utf-8"))]
+
+
+def _model_file(directory: Path) -> None:
+    target = directory / "build" / "model.pt"
+    target.parent.mkdir(exist_ok=True)
+    subprocess.run([sys.executable, ROOT / "examples" / "write_model.py", target], check=True, capture_output=True)
+
+
+def _run(command: str, directory: Path) -> str:
+    program, *arguments = command.split()
+    assert program == "estimate"
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    environment.pop("FORCE_COLOR", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "estimator.cli", *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("readme")
+    _model_file(made)
+    return made
+
+
+@pytest.mark.parametrize(("command", "output"), _blocks(), ids=[command for command, _ in _blocks()])
+def test_console_blocks_print_what_they_show(command: str, output: str, directory: Path) -> None:
+    assert _run(command, directory) == output
+
+
+def test_python_blocks_run() -> None:
+    blocks = [m["code"] for m in _PYTHON.finditer(README.read_text(encoding="utf-8"))]
+    assert blocks
+    for code in blocks:
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_two_commands_are_named_and_exist() -> None:
+    text, makefile = README.read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("demo", "test"):
+        assert f"    make {target} " in text
+        assert f"\n{target}:" in makefile
+
+
+if __name__ == "__main__":
+    (ROOT / "build").mkdir(exist_ok=True)
+    _model_file(ROOT)
+    text = README.read_text(encoding="utf-8")
+    for command, output in _blocks():
+        text = text.replace(f"$ {command}\n{output}```", f"$ {command}\n{_run(command, ROOT)}```")
+    README.write_text(text, encoding="utf-8")
