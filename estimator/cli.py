@@ -12,7 +12,10 @@ from click_default_group import DefaultGroup
 from estimator.errors import JoulecastError
 
 if TYPE_CHECKING:
+    from estimator.crosscheck import CrossCheck
     from estimator.footprint import Footprint
+
+_LAYERS_SHOWN = 5
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -106,25 +109,31 @@ def model_command(model: str, top: int | None, cross_check: bool, as_json: bool,
 
     scenario = Scenario(**options)
     loaded = as_loaded(model, trust=trust)
+    footprint = estimate(loaded, scenario)
+    check = None
     if cross_check:
-        from estimator import crosscheck
+        from estimator.crosscheck import compare
 
-        crosscheck.show(crosscheck.compare(loaded, scenario), as_json=as_json)
-        return
-    _print(estimate(loaded, scenario), top, as_json)
+        check = compare(loaded, scenario)
+    _print(footprint, check, top, as_json)
 
 
-def _print(footprint: Footprint, top: int | None, as_json: bool) -> None:
+def _print(footprint: Footprint, check: CrossCheck | None, top: int | None, as_json: bool) -> None:
     if as_json:
         import json
 
-        from estimator.report.contract import to_dict
+        from estimator.report import contract
 
-        click.echo(json.dumps(to_dict(footprint, top), indent=2))
-    else:
-        from estimator.report import text
+        answer = contract.to_dict(footprint, top)
+        click.echo(
+            json.dumps(answer if check is None else answer | {"cross_check": contract.of_cross_check(check)}, indent=2)
+        )
+        return
+    from estimator.report import text
 
-        text.show(footprint, 5 if top is None else top)
+    text.show(footprint, _LAYERS_SHOWN if top is None else top)
+    if check is not None:
+        text.show_cross_check(check)
 
 
 @main.command("hardware")

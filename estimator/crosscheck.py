@@ -7,13 +7,11 @@ torch's `FlopCounterMode` runs on meta tensors. Both are independent of `estimat
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import click
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -166,34 +164,3 @@ def compare(model: LoadedModel, scenario: Scenario) -> CrossCheck:
         except FORWARD_ERRORS as error:
             notes.append(f"torch's counter cannot run this model on meta tensors ({_reason(error)})")
     return CrossCheck(model.name, ours, by_fvcore, by_torch, (*notes, *_explain(ours, by_fvcore)))
-
-
-def to_dict(check: CrossCheck) -> dict[str, Any]:
-    """`check` as plain data."""
-    return {
-        "model": check.model,
-        "unit": "FLOP per forward pass of one sample, 2 per multiply-accumulate",
-        "ours": dict(check.ours),
-        "fvcore": None if check.fvcore is None else dict(check.fvcore),
-        "torch": None if check.torch is None else dict(check.torch),
-        "difference_from_fvcore": check.difference_from_fvcore,
-        "notes": list(check.notes),
-    }
-
-
-def show(check: CrossCheck, *, as_json: bool) -> None:
-    """Print `check` as a table, or as JSON."""
-    if as_json:
-        click.echo(json.dumps(to_dict(check), indent=2))
-        return
-    click.echo(f"{check.model}: FLOPs of one forward pass (2 per multiply-accumulate)\n")
-    counters = {"ours": check.ours, "fvcore": check.fvcore, "torch": check.torch}
-    click.echo(f"{'':16}" + "".join(f"{name:>20}" for name in counters))
-    for part in PARTS:
-        if any(counts and counts.get(part) for counts in counters.values()):
-            cells = ["-" if counts is None else f"{counts.get(part, 0):,}" for counts in counters.values()]
-            click.echo(f"{part:16}" + "".join(f"{cell:>20}" for cell in cells))
-    if check.difference_from_fvcore is not None:
-        click.echo(f"\nconvolutions and matrix products: {check.difference_from_fvcore:+.2%} from fvcore")
-    for note in check.notes:
-        click.echo(f"- {note}")

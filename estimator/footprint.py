@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -189,7 +189,7 @@ def estimate(
     step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True)
     served_estimate, step_estimate = energy.price(served, profile), energy.price(step, profile)
 
-    inference = lifecycle.of_samples(served_estimate, 1, site)
+    inference = lifecycle.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
     trained = lifecycle.training(
         step_estimate, scenario.value_of("samples"), scenario.value_of("epochs"), site, scenario.overhead
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estimator.footprint import Footprint
 from estimator.lifecycle import Stage
 from estimator.uncertainty import Interval
+
+if TYPE_CHECKING:
+    from estimator.crosscheck import CrossCheck
 
 SCHEMA_VERSION = 1
 
@@ -67,4 +70,16 @@ def to_dict(footprint: Footprint, top: int | None = None) -> dict[str, Any]:
             for layer in footprint.layers[:top]
         ],
         "warnings": list(footprint.warnings),
+    }
+
+
+def of_cross_check(check: CrossCheck) -> dict[str, Any]:
+    """`check` as plain data: FLOPs of one forward pass of one sample, by part; None for a counter that failed."""
+    return {
+        "unit": "FLOP (2 per multiply-accumulate)",
+        "ours": dict(check.ours),
+        "fvcore": None if check.fvcore is None else dict(check.fvcore),
+        "torch": None if check.torch is None else dict(check.torch),
+        "difference_from_fvcore": check.difference_from_fvcore,
+        "notes": list(check.notes),
     }

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from estimator.crosscheck import PARTS, CrossCheck
 from estimator.facts import Assumption
 from estimator.footprint import Footprint
 from estimator.lifecycle import PAPER_OVERHEAD, Stage
@@ -149,3 +150,21 @@ def show(footprint: Footprint, top: int = 5) -> None:
     """Print `footprint` to standard output, as wide as the terminal."""
     console = Console(highlight=False)
     console.print(render(footprint, top, console.width))
+
+
+def show_cross_check(check: CrossCheck) -> None:
+    """Print the three counters' FLOPs side by side, and why they differ."""
+    counters = {"ours": check.ours, "fvcore": check.fvcore, "torch": check.torch}
+    table = _table("", *counters, right=tuple(counters))
+    for part in PARTS:
+        if any(counts and counts.get(part) for counts in counters.values()):
+            table.add_row(
+                part, *("-" if counts is None else f"{counts.get(part, 0):,}" for counts in counters.values())
+            )
+    console = Console(highlight=False)
+    console.print("\n[bold]Cross-check: FLOPs of one forward pass of one sample[/]")
+    console.print(table)
+    if check.difference_from_fvcore is not None:
+        console.print(f"convolutions and matrix products: {check.difference_from_fvcore:+.2%} from fvcore")
+    for note in check.notes:
+        console.print(f"- {escape(note)}")
