@@ -14,6 +14,9 @@ from estimator.sources.loaded import LoadedModel, one_line
 
 __all__ = ["LoadedModel", "load"]
 
+MAX_MESSAGE = 600
+"""Longest error message, in characters."""
+
 _NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(.+)", re.DOTALL)
 _FACTORY = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.DOTALL)
 _FORMS = (
@@ -30,6 +33,16 @@ def load(spec: str, *, trust: bool = False) -> LoadedModel:
     `transformers:DIR_OR_TYPE`). `trust` allows the code inside TorchScript archives and Hugging Face directories
     to run. Raises `ModelFileError`, one sentence with the remedy.
     """
+    try:
+        return _load(spec, trust=trust)
+    except ModelFileError as error:  # names of files and what files say are shown on one line, and not at any length
+        message = one_line(error, MAX_MESSAGE)
+        if message == str(error):
+            raise
+        raise ModelFileError(message) from error
+
+
+def _load(spec: str, *, trust: bool) -> LoadedModel:
     if not spec.strip() or "\0" in spec:
         raise ModelFileError(f"no model is named: {_FORMS}")
     try:

@@ -11,15 +11,22 @@ import enum
 import importlib
 import re
 import sys
+from collections.abc import Set
 from types import ModuleType
 from typing import Any
 
 from estimator.errors import ModelFileError
-from estimator.sources.loaded import EXPORT_LINE, one_line, told
+from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE, one_line, told
 from estimator.sources.pickle_data import Global
 
 _ACTIVATIONS = frozenset(
-    ["adaptive_avg_pool2d", "avg_pool2d", "celu", "cross_entropy", "dropout", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax", "logsigmoid", "max_pool2d", "mish", "mse_loss", "normalize", "pairwise_distance", "relu", "relu6", "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "tanh", "tanhshrink"]
+    {
+        *("adaptive_avg_pool2d", "avg_pool2d", "celu", "cross_entropy", "dropout", "elu", "gelu"),
+        *("glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax", "logsigmoid"),
+        *("max_pool2d", "mish", "mse_loss", "normalize", "pairwise_distance", "relu", "relu6", "rrelu"),
+        *("scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign"),
+        *("tanh", "tanhshrink"),
+    }
 )
 _FUNCTION_MODULES = ("torch", "torch.nn.functional", "torch._C._nn")
 _LIBRARY_FUNCTIONS = {
@@ -50,6 +57,9 @@ _CALLED_AS_DATA = {
     Global("builtins", "complex"),
     Global("builtins", "getattr"),
     Global("functools", "partial"),
+    Global("numpy", "dtype"),
+    Global("numpy.core.multiarray", "scalar"),
+    Global("numpy._core.multiarray", "scalar"),
     Global("torch._C", "_VariableFunctionsClass"),  # where `torch.relu` lives
     Global("torch.nn.modules.module", "_WrappedHook"),  # around load_state_dict hooks, which are left out
     Global("torch._tensor", "_rebuild_from_type_v2"),
@@ -69,18 +79,24 @@ _CONTAINERS = {Global("collections", name) for name in ("OrderedDict", "defaultd
     Global("builtins", name) for name in ("set", "frozenset", "dict", "list", "int", "float")
 }
 _NEVER = frozenset(
-    ["os", "posix", "nt", "sys", "subprocess", "builtins", "socket", "shutil", "runpy", "ctypes", "importlib", "pickle", "marshal", "types", "code", "operator", "webbrowser", "http", "urllib", "requests", "pty", "platform", "multiprocessing", "asyncio", "threading", "signal", "tempfile", "pathlib", "io", "inspect", "gc", "timeit", "pdb", "cProfile", "profile", "bdb", "pip", "ensurepip", "setuptools", "distutils", "venv", "zipfile", "tarfile"]
+    {
+        *("os", "posix", "nt", "sys", "subprocess", "builtins", "socket", "shutil", "runpy", "ctypes", "importlib"),
+        *("pickle", "marshal", "code", "operator", "io", "_io", "webbrowser", "http", "urllib", "requests", "pty"),
+        *("multiprocessing", "asyncio", "timeit", "pdb", "cProfile", "profile", "bdb", "pip", "ensurepip"),
+        *("setuptools", "distutils"),
+    }
 )
+_LIBRARIES = frozenset({"torch", "timm", "torchvision", "transformers", "diffusers", "numpy"})
 
 
-def check_names(names: set[Global]) -> None:
+def check_names(names: Set[Global]) -> None:
     """Refuse a pickle that names what no model needs; the sentence says what, and what to do instead."""
     for name in sorted(names, key=str):
         root = name.module.partition(".")[0]
         if root in _NEVER and name not in _CALLED_AS_DATA | _CONTAINERS:
             raise ModelFileError(
-                f"the file asks to call {one_line(name, 80)}, which no model needs, so it is not safe and nothing of it "
-                "was run: get the model from somebody you trust, as a .pt2 file"
+                f"the file asks to call {one_line(name, 80)}, which no model needs, so it is not safe and nothing of "
+                "it was run: get the model from somebody you trust, as a .pt2 file"
             )
 
 
@@ -179,10 +195,16 @@ def _is_layer_or_setting(found: type) -> bool:
 
 
 def _own_class_message(name: Global) -> str:
-    """The sentence for a class whose code the file does not carry."""
-    code = "file.py" if name.module == "__main__" else name.module.rpartition(".")[2] + ".py"
-    target = one_line(f"{code}:{name.name}", 80)
+    """The sentence for a class or function whose code the file does not carry, or that is not built from a file."""
+    shown = one_line(name, 80)
+    if name.module.partition(".")[0] in _LIBRARIES or name.module.partition(".")[0] in sys.stdlib_module_names:
+        return (
+            f"the model needs {shown}, which is not built from a file: {NAME_THE_CODE}, or save it with `{EXPORT_LINE}`"
+        )
+    target = f"{name.module}:{name.name}" if "." in name.module else f"{name.module}.py:{name.name}"
+    if name.module == "__main__" or not re.fullmatch(r"[\w.]+:[\w.]+", target):
+        target = f"file.py:{name.name}" if name.name.isidentifier() else "file.py:Net"
     return (
-        f"the class {one_line(name, 80)} lives in code that the file does not carry and that is not run for it: "
-        f"name the code instead, `estimate {target}`, or save the model beside its code with `{EXPORT_LINE}`"
+        f"the class {shown} lives in code that the file does not carry and that is not run for it: name the code "
+        f"instead, `estimate {one_line(target, 80)}`, or save the model beside its code with `{EXPORT_LINE}`"
     )

@@ -55,8 +55,8 @@ def load_model_type(name: str) -> LoadedModel:
         near = difflib.get_close_matches(name.rpartition("/")[2].split("-")[0], _model_types(), 3)
         hint = f", or a model type such as {', '.join(near)}" if near else ", or a model type such as bert, gpt2, llama"
         raise ModelFileError(
-            f"transformers:{one_line(name, 60)} is neither a directory here nor a model type, and nothing is downloaded: "
-            f"give the directory of a downloaded model{hint}"
+            f"transformers:{one_line(name, 60)} is neither a directory here nor a model type, and nothing is "
+            f"downloaded: give the directory of a downloaded model{hint}"
         )
     return LoadedModel(_transformers_model({"model_type": name}, None), name, "transformers default config")
 
@@ -167,9 +167,8 @@ def _architecture(config: dict[str, Any], settings: Any) -> Any:
         found = getattr(transformers, name, None)
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
-    from transformers import MODEL_MAPPING
-
-    found = MODEL_MAPPING[type(settings)]
+    tasks = (transformers.MODEL_MAPPING, transformers.MODEL_FOR_CAUSAL_LM_MAPPING)  # some types have only the second
+    found = next(task[type(settings)] for task in tasks if type(settings) in task or task is tasks[-1])
     return found[0] if isinstance(found, (tuple, list)) else found
 
 
@@ -220,11 +219,11 @@ def _diffusers_model(config: dict[str, Any]) -> torch.nn.Module:
     try:
         with offline_and_quiet():
             cls: Any = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None
-            if not (isinstance(cls, type) and issubclass(cls, diffusers.ModelMixin)):
+            if not isinstance(cls, type) or diffusers.ModelMixin not in cls.__mro__:
                 raise ModelFileError(
                     f"the installed diffusers has no model {one_line(name, 60)}: upgrade diffusers, or {NAME_THE_CODE}"
                 )
-            model: torch.nn.Module = on_meta(lambda: cls.from_config(_prepared(config)))
+            model: torch.nn.Module = on_meta(lambda: cls.from_config(_prepared(config)))  # type: ignore[attr-defined]
             return to_meta(model)
     except BUILD_ERRORS as error:
         raise ModelFileError(

@@ -71,7 +71,7 @@ def _transformers_inputs(module: Any, config: Any) -> Found | None:
         "input_values": _waveform_inputs,
     }
     rule = rules.get(name)
-    return rule(module, config) if rule is not None else None
+    return rule(module, config) if rule is not None and _takes(module, name) else None
 
 
 def _setting(config: Any, *names: str) -> Any:
@@ -125,8 +125,9 @@ def _text_inputs(module: Any, config: Any) -> Found:
     if getattr(config, "is_encoder_decoder", False) and _takes(module, "decoder_input_ids"):
         specs.append(InputSpec((tokens,), "int64", "decoder_input_ids", high=vocabulary))
         source = f"transformers config: {tokens} tokens into the encoder and {tokens} into the decoder assumed"
-    if _takes(module, "pixel_values") and hasattr(config, "vision_config") and hasattr(config, "text_config"):
-        specs += _image_inputs(module, config)[0]
+    both = hasattr(module, "logit_scale") or getattr(config, "model_type", "") == "vilt"  # CLIP and its kin, ViLT
+    if both and _takes(module, "pixel_values"):
+        specs.append(_image(config))
     return tuple(specs), source
 
 
@@ -139,11 +140,16 @@ def _image_size(config: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (224, 224)
 
 
-def _image_inputs(module: Any, config: Any) -> Found:
+def _image(config: Any) -> InputSpec:
     channels = _setting(config, "num_channels", "in_channels", "in_chans")
-    height, width = _image_size(config)
-    specs = [InputSpec((channels if isinstance(channels, int) else 3, height, width), name="pixel_values")]
-    source = f"transformers config: {height}x{width} images"
+    frames = (config.num_frames,) if getattr(config, "model_type", "") in ("videomae", "timesformer", "vivit") else ()
+    shape = (*frames, channels if isinstance(channels, int) else 3, *_image_size(config))
+    return InputSpec(shape, name="pixel_values")
+
+
+def _image_inputs(module: Any, config: Any) -> Found:
+    specs = [_image(config)]
+    source = f"transformers config: pixels of {'x'.join(map(str, specs[0].shape))}"
     if getattr(config, "is_encoder_decoder", False) or hasattr(config, "decoder"):
         if _takes(module, "decoder_input_ids"):
             tokens, vocabulary = _tokens(getattr(config, "decoder", config))

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from estimator.errors import ModelFileError
+from estimator.sources.allowed import check_names
 from estimator.sources.archive import Archive
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
 from estimator.sources.pickle_data import PickleError, PickleProgram, read_pickle
@@ -105,6 +106,7 @@ def _program(stream: io.BytesIO, path: Path) -> PickleProgram:
     try:
         return read_pickle(stream)
     except PickleError as error:
+        check_names(error.names)
         raise ModelFileError(f"{path.name} cannot be read, {error}: copy or save it again, or {_CODE}") from error
 
 
@@ -132,7 +134,7 @@ def _foreign_message(path: Path, head: bytes) -> str:
         return f"{path.name} is a tar archive: unpack it and give the model file inside"
     if path.suffix.lower() == ".onnx" or (b"pytorch" in head[:64] and head[:1] == b"\x08"):
         return f"{path.name} is an ONNX model: {_EXPORT}"
-    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return (
             f"{path.name} is a plain pickle (joblib, scikit-learn or pickle.dump), which only running would read: save "
             "the model with torch.save(model, 'model.pt')"

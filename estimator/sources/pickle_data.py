@@ -18,13 +18,9 @@ from typing import IO, Any
 MAX_INSTRUCTIONS = 3_000_000
 """A pickled model takes about 30,000 instructions per hundred layers; each can cost about a hundred bytes."""
 
-_PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "commands": "subprocess"}
 _DICTS = {("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "Counter")}
 _SETS = {("builtins", "set"), ("builtins", "frozenset")}
-
-
-class PickleError(ValueError):
-    """The bytes are no pickle program, or one that no model needs."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,12 @@ class Global:
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
+
+
+class PickleError(ValueError):
+    """The bytes are no pickle program, or one that no model needs; `names` is what it asked for until then."""
+
+    names: frozenset[Global] = frozenset()
 
 
 @dataclass(eq=False)
@@ -71,7 +73,8 @@ def read_pickle(stream: IO[bytes]) -> PickleProgram:
             if count >= MAX_INSTRUCTIONS:
                 raise PickleError(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
             machine.step(opcode.name, argument)
-    except PickleError:
+    except PickleError as error:
+        error.names = frozenset(machine.program.globals)
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise PickleError("its pickle program is damaged") from error

@@ -20,7 +20,10 @@ from estimator.sources.pickled_tensors import data_of
 if TYPE_CHECKING:
     import torch
 
-_WRAPPERS = {"DataParallel", "DistributedDataParallel"}
+_WRAPPERS = {
+    Global("torch.nn.parallel.data_parallel", "DataParallel"),
+    Global("torch.nn.parallel.distributed", "DistributedDataParallel"),
+}
 _MODULE_KEYS = ("model", "module", "net", "network", "ema", "model_ema", "generator")
 _UNUSED_HOOKS = (
     "_state_dict_hooks",
@@ -28,6 +31,7 @@ _UNUSED_HOOKS = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
+_HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 _MAX_LAYERS_OF_RNN = 10_000
 _MAX_PATHS = 1_000_000
 
@@ -54,9 +58,6 @@ def module_of(program: PickleProgram) -> torch.nn.Module:
     value = _unwrapped(program.value)
     if not isinstance(value, Made) or value.called:
         raise ModelFileError(_no_module_message(value))
-    for name in sorted(program.globals, key=str):
-        if not allowed.is_data(name) and name.name not in _WRAPPERS:
-            allowed.resolve(name)
     try:
         module = _Rebuild().value(value)
         if not isinstance(module, torch.nn.Module):
@@ -77,7 +78,7 @@ def _unwrapped(value: Any) -> Any:
     if isinstance(value, dict):
         found = next((value[key] for key in _MODULE_KEYS if isinstance(value.get(key), Made)), None)
         value = found if found is not None and not found.called else value
-    if isinstance(value, Made) and value.maker.name in _WRAPPERS and isinstance(value.state, dict):
+    if isinstance(value, Made) and value.maker in _WRAPPERS and isinstance(value.state, dict):
         children = value.state.get("_modules")
         if isinstance(children, dict) and isinstance(children.get("module"), Made):
             return children["module"]
@@ -164,14 +165,10 @@ class _Rebuild:
         for name, item in state.items():
             if name in _UNUSED_HOOKS:
                 continue
-            if (
-                name.startswith("_")
-                and name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
-                and item
-            ):
+            if name.startswith("_") and name.endswith(_HOOKS) and item:
                 raise ModelFileError(
-                    f"the layer {cls.__name__} of the file carries hooks ({one_line(name, 40)}), which are code that is "
-                    f"not run for a file: {NAME_THE_CODE}, or save it with `{EXPORT_LINE}`"
+                    f"the layer {cls.__name__} of the file carries hooks ({one_line(name, 40)}), which are code that "
+                    f"is not run for a file: {NAME_THE_CODE}, or save it with `{EXPORT_LINE}`"
                 )
             attributes[name] = self.value(item)
             if callable(attributes[name]) and callable(getattr(cls, name, None)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,12 @@ Value = Callable[[Any], Any]
 
 
 def data_of(record: Made, value: Value) -> Any:
-    """What one of the calls listed in `allowed` gives; raises `ModelFileError` for arguments that torch never writes."""
+    """What one of the calls listed in `allowed` gives; `ModelFileError` for arguments that torch never writes."""
     reader = _READERS.get(record.maker.name)
     if reader is None:
         raise ModelFileError(
-            f"the file uses {one_line(record.maker, 80)} in a way that is not read here: save the model with `{EXPORT_LINE}`"
+            f"the file uses {one_line(record.maker, 80)} in a way that is not read here: save the model with "
+            f"`{EXPORT_LINE}`"
         )
     return reader(record.args, value)
 
@@ -61,6 +63,18 @@ def _bytes(args: tuple[Any, ...], _: Value) -> bytes:
     return content
 
 
+def _numpy_scalar(args: tuple[Any, ...], value: Value) -> bool | int | float:
+    """`scalar(dtype("f8"), bytes)`: one number of NumPy as a plain one."""
+    dtype, content = args
+    kind = dtype.args[0] if isinstance(dtype, Made) else None
+    if kind not in _NUMPY_FORMATS:
+        raise ModelFileError(
+            "the file holds a number of NumPy of an unknown type: save the model again with plain numbers"
+        )
+    number: bool | int | float = struct.unpack("<" + _NUMPY_FORMATS[kind], value(content))[0]
+    return number
+
+
 def _meta(dtype: Any, size: Any, stride: Any, *, requires_grad: bool) -> torch.Tensor:
     """A tensor of this shape without bytes."""
     size, stride = tuple(size), tuple(stride)
@@ -70,6 +84,7 @@ def _meta(dtype: Any, size: Any, stride: Any, *, requires_grad: bool) -> torch.T
     return tensor.requires_grad_() if requires_grad else tensor
 
 
+_NUMPY_FORMATS = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "u1": "B", "b1": "?"}
 _READERS: dict[str, Callable[[tuple[Any, ...], Value], Any]] = {
     "_rebuild_tensor": _tensor,
     "_rebuild_tensor_v2": _tensor,
@@ -80,6 +95,7 @@ _READERS: dict[str, Callable[[tuple[Any, ...], Value], Any]] = {
     "Size": lambda args, value: torch.Size(value(args[0])),
     "device": lambda args, value: torch.device("meta"),
     "complex": lambda args, value: complex(value(args[0]), value(args[1])),
+    "scalar": _numpy_scalar,
     "encode": _bytes,
     "bytearray": _bytes,
 }

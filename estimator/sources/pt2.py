@@ -32,13 +32,13 @@ class Pt2Module(torch.nn.Module):
     def __init__(self, program: Program) -> None:
         super().__init__()
         self._graph = program.graph
-        self._inputs = pt2_archive.user_inputs(program)
-        self._batched = pt2_archive.batched(self._inputs)
         self._argument_names = program.argument_names
         self._weights: dict[str, str] = {}
         self._outputs: list[Any] = []
         self._device = torch.device("meta")
         try:
+            self._inputs = pt2_archive.user_inputs(program)
+            self._batched = pt2_archive.batched(self._inputs)
             self._register(program.signature["input_specs"])
             for spec in program.signature["output_specs"]:
                 kind, value = only(spec)

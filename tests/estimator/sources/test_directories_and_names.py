@@ -1,0 +1,144 @@
+"""Hugging Face and diffusers directories, and models by name: built from settings, offline, on meta."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+import torch
+
+from estimator.inputs import build_inputs, guess_inputs
+from estimator.sources import load
+from tests.estimator.sources.conftest import refusal
+
+transformers = pytest.importorskip("transformers")
+
+LLAMA_70B = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "vocab_size": 32000,
+    "torch_dtype": "bfloat16",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def connect(*args):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+def runs(loaded):
+    assert all(p.is_meta for p in loaded.module.parameters())
+    specs, _ = (loaded.inputs, "") if loaded.inputs else guess_inputs(loaded.module)
+    args, kwargs = build_inputs(specs, 2, torch.float32)
+    with torch.no_grad():
+        return loaded.module.eval()(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"model_type": "bert", "architectures": ["BertForSequenceClassification"]}, "BertForSequenceClassification"),
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_layer": 2}, "GPT2LMHeadModel"),
+        ({"model_type": "llama", "num_hidden_layers": 2, "attn_implementation": "evil/kernel"}, "LlamaModel"),
+        ({"model_type": "bert", "architectures": ["os"], "auto_map": {"AutoModel": "evil.Net"}}, "BertModel"),
+    ],
+)
+def test_config_directories(written, config, kind):
+    path = written("model/config.json", config)
+    loaded = load(path.removesuffix("/config.json"))
+    assert (loaded.name, loaded.form, type(loaded.module).__name__) == ("model", "Hugging Face config", kind)
+    runs(loaded)
+
+
+def test_the_config_file_itself_and_the_prefix(written):
+    path = written("bert/config.json", {"model_type": "bert"})
+    assert load(path).name == "bert"
+    assert load("transformers:" + path.removesuffix("/config.json")).name == "bert"
+
+
+def test_seventy_billion_parameters(written):
+    start = time.perf_counter()
+    loaded = load(written("llama/config.json", LLAMA_70B))
+    assert sum(p.numel() for p in loaded.module.parameters()) == 68_976_648_192
+    assert time.perf_counter() - start < 10
+
+
+def test_a_pretrained_backbone_is_not_downloaded(written):
+    pytest.importorskip("timm")
+    config = {"model_type": "detr", "backbone": "resnet18", "use_timm_backbone": True, "use_pretrained_backbone": True}
+    assert load(written("detr/config.json", config)).form == "Hugging Face config"
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"model_type": "nothing-known"}, "upgrade transformers"),
+        ({"no": "settings"}, "no model type"),
+        ({"model_type": "bert", "num_hidden_layers": 10**9}, "more than any model has"),
+        ({"model_type": "bert", "num_labels": 10**9}, "more than any model has"),
+        ({"model_type": "bert", "hidden_size": 7}, "cannot build"),
+        ({"model_type": "detr", "backbone": "/etc/passwd"}, "not downloaded"),
+        ({"_class_name": "NoSuchModel"}, "upgrade diffusers"),
+        ({"_class_name": "DiffusionPipeline"}, "no model DiffusionPipeline"),
+    ],
+)
+def test_configs_that_do_not_build(written, config, word):
+    if "_class_name" in config:
+        pytest.importorskip("diffusers")
+    assert word in refusal(written("model/config.json", config))
+
+
+def test_configs_that_do_not_read(written, tmp_path):
+    assert "does not read as JSON" in refusal(written("a/config.json", '{"model_type": "be'))
+    assert "no settings" in refusal(written("b/config.json", "[1, 2]"))
+    assert "no config.json" in refusal(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_class_name": "UNet2DConditionModel", "sample_size": 32, "cross_attention_dim": 64, "attention_head_dim": 8},
+        {"_class_name": "AutoencoderKL"},
+    ],
+)
+def test_diffusers(written, config):
+    pytest.importorskip("diffusers")
+    loaded = load(written("unet/config.json", config))
+    assert loaded.form == "diffusers config"
+    runs(loaded)
+
+
+def test_a_pipeline_names_its_parts(written):
+    path = written("sd/model_index.json", {"_class_name": "StableDiffusionPipeline"})
+    written("sd/unet/config.json", {"_class_name": "UNet2DConditionModel"})
+    assert "/unet`" in refusal(path.removesuffix("/model_index.json"))
+
+
+def test_names():
+    pytest.importorskip("timm")
+    assert load("timm:resnet18").inputs[0].shape == (3, 224, 224)
+    assert sum(p.numel() for p in load("torchvision:resnet50").module.parameters()) == 25_557_032
+    assert load("transformers:gpt2").form == "transformers default config"
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("timm:resnet5", "resnet50"),
+        ("torchvision:resnet5", "resnet50"),
+        ("transformers:bert-base-uncased", "nothing is downloaded"),
+        ("timm:hf-hub:evil/model", "no model"),
+        ("timm:local-dir:.", "no model"),
+    ],
+)
+def test_unknown_names(name, word):
+    assert word in refusal(name)
