@@ -15,6 +15,7 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+            Path(file.name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
         except OSError:
             Path(file.name).unlink(missing_ok=True)
             raise

@@ -54,7 +54,7 @@ def carbon_kg(energy_j: float, intensity: Intensity) -> float:
 def given(g_per_kwh: float) -> Intensity:
     """The carbon intensity that the user states, in gCO2e/kWh: finite and not negative."""
     if not (math.isfinite(g_per_kwh) and g_per_kwh >= 0):
-        raise ScenarioError(f"a carbon intensity is a number of gCO2e/kWh from 0 up, not {g_per_kwh}: correct it")
+        raise ScenarioError(f"--carbon-intensity is a number of gCO2e/kWh from 0 up, not {g_per_kwh}.")
     note = "below 1 gCO2e/kWh: the unit is grams, not kilograms" if 0 < g_per_kwh < 1 else ""
     return Intensity("given", "given", g_per_kwh / 1000, None, "unstated", "--carbon-intensity", note=note)
 

@@ -104,12 +104,16 @@ def _price_phase(ops: Sequence[Op], module_calls: int, profile: HardwareProfile)
 
 
 def _layers(costs: Sequence[tuple[Sequence[Op], _PhaseCost]], total_j: float) -> tuple[LayerCost, ...]:
-    energy: dict[tuple[str, str], float] = defaultdict(float)
+    """The layers by their paths (the loss apart from the model itself), dearest first."""
+    energy: dict[tuple[str, bool], float] = defaultdict(float)
+    types: dict[tuple[str, bool], str] = {}
     for ops, cost in costs:
         for op, joules in zip(ops, cost.energy_j.tolist(), strict=True):
-            energy[op.layer, op.layer_type] += joules
+            layer = op.layer, op.layer_type == "loss"
+            energy[layer] += joules
+            types.setdefault(layer, op.layer_type)
     dearest_first = sorted(energy.items(), key=lambda item: -item[1])
-    return tuple(LayerCost(name, kind, joules, joules / total_j) for (name, kind), joules in dearest_first)
+    return tuple(LayerCost(layer[0], types[layer], joules, joules / total_j) for layer, joules in dearest_first)
 
 
 def price(workload: Workload, profile: HardwareProfile) -> Estimate:

@@ -62,13 +62,22 @@ class Footprint:
         return tuple(LayerCost(c.name, c.type, c.share * total_j, c.share) for c in self.training_estimate.layers)
 
 
-def model_facts(model: LoadedModel, freeze: Sequence[str] = ()) -> ModelFacts:
-    """Count parameters and leaf layers of `model`; `freeze` as in `Scenario`."""
+def _layer_types(module: nn.Module, workload: Workload | None) -> dict[str, int]:
+    """How many leaf layers there are of each type; a program read as data has no layers but those its ops name."""
+    if hasattr(module, "layer_scope"):
+        layers = {op.layer: op.layer_type for op in workload.ops if op.layer} if workload else {}
+        return dict(Counter(layers.values()).most_common())
+    leaves = (type(m).__name__ for m in module.modules() if next(m.children(), None) is None)
+    return dict(Counter(leaves).most_common())
+
+
+def model_facts(model: LoadedModel, freeze: Sequence[str] = (), workload: Workload | None = None) -> ModelFacts:
+    """Count parameters and leaf layers of `model`; `freeze` as in `Scenario`, `workload` a forward pass of it."""
     trainable = trainable_parameters(model.module, freeze)
     sizes = {id(p): p.numel() for p in model.module.parameters()}
     trained = {id(p): p.numel() for n, p in model.module.named_parameters() if n in trainable}
-    leaves = Counter(type(m).__name__ for m in model.module.modules() if not any(True for _ in m.children()))
-    return ModelFacts(model.name, model.form, sum(sizes.values()), sum(trained.values()), dict(leaves.most_common()))
+    types = _layer_types(model.module, workload)
+    return ModelFacts(model.name, model.form, sum(sizes.values()), sum(trained.values()), types)
 
 
 def input_specs(model: LoadedModel, scenario: Scenario) -> tuple[tuple[InputSpec, ...], Assumption]:
@@ -136,18 +145,18 @@ def _trial(step: Estimate, scenario: Scenario, site: Site) -> Training:
     return lifecycle.training(step, samples, epochs, site, scenario.overhead)
 
 
-def _warnings(
-    model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario, dtype: torch.dtype
-) -> Iterator[str]:
-    states = 2 + OPTIMIZERS[scenario.value_of("optimizer")].states
-    needed = dtype.itemsize * (facts.parameters + (states - 1) * facts.trainable_parameters)
-    available = profile.memory_bytes and profile.memory_bytes * scenario.value_of("devices")
-    if available and needed > available:
+def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
+    dtype, devices = scenario.value_of("dtype"), scenario.value_of("devices")
+    states = OPTIMIZERS[scenario.value_of("optimizer")].states
+    needed = getattr(torch, dtype).itemsize * (facts.parameters + (1 + states) * facts.trainable_parameters)
+    if profile.memory_bytes and needed > profile.memory_bytes * devices:
         yield (
             f"training needs at least {needed / 1e9:,.0f} GB (weights, gradients, optimizer state; no activations) and "
-            f"{scenario.value_of('devices')} x {profile.title} has {available / 1e9:,.0f} GB; "
+            f"{devices} x {profile.title} has {profile.memory_bytes * devices / 1e9:,.0f} GB; "
             "add --devices, or choose other --hardware"
         )
+    if dtype != "float32" and profile.rate_of("matmul", dtype) == "float32":
+        yield f"{profile.title} has no published {dtype} rate: its matrix work is priced at the float32 rate"
     if model.fixed_batch:
         yield (
             f"the export has a fixed batch of {model.fixed_batch}: batch sizes are ignored and costs scaled from it; "
@@ -183,10 +192,10 @@ def estimate(
     profile, hardware_assumption = selection.choose(scenario, hardware)
     site, site_assumptions = _site(scenario, profile)
     loaded = as_loaded(model, trust=trust)
-    facts = model_facts(loaded, scenario.freeze)
     specs, input_assumption = input_specs(loaded, scenario)
     served = workload_of(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False)
     step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True)
+    facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = energy.price(served, profile), energy.price(step, profile)
 
     inference = lifecycle.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
@@ -208,5 +217,5 @@ def estimate(
         search=searched,
         lifetime=lived or None,
         overhead_is_traced=scenario.overhead is None,
-        warnings=tuple(_warnings(loaded, facts, profile, scenario, getattr(torch, scenario.value_of("dtype")))),
+        warnings=tuple(_warnings(loaded, facts, profile, scenario)),
     )

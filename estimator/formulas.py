@@ -78,6 +78,17 @@ def _grouped_mm(args: tuple[Any, ...], out: Any) -> int:
     return 2 * int(args[0].numel()) * int(out.shape[-1])
 
 
+def _trilinear(args: tuple[Any, ...], out: Any) -> int:
+    """`nn.Bilinear`: every element of the product of the three (broadcast) tensors is one multiply-accumulate."""
+    sizes: list[list[int]] = []
+    for t, expand in zip(args[:3], args[3:6], strict=True):
+        size = list(t.shape)
+        for dim in sorted(expand):
+            size.insert(dim, 1)
+        sizes.append(size)
+    return int(2 * prod(max(dim) for dim in zip(*sizes, strict=True)))
+
+
 _CONTRACTION_FLOPS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "mm": lambda args, out: matmul_flops(args[0], args[1]),
     "bmm": lambda args, out: matmul_flops(args[0], args[1]),
@@ -92,6 +103,8 @@ _CONTRACTION_FLOPS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "_scaled_mm": lambda args, out: matmul_flops(args[0], args[1]),
     "_int_mm": lambda args, out: matmul_flops(args[0], args[1]),
     "_grouped_mm": _grouped_mm,
+    "_trilinear": _trilinear,
+    "addr": lambda args, out: 2 * int(args[1].numel()) * int(args[2].numel()),
     "convolution": _convolution,
     "_convolution": _convolution,
     "convolution_backward": _convolution_backward,
@@ -136,13 +149,16 @@ class OpFacts:
         name = func._overloadpacket.__name__
         view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
         kind = kind_of(func)
-        return cls(name, kind, view or name in NO_TRAFFIC, _CONTRACTION_FLOPS.get(name))
+        flops = _CONTRACTION_FLOPS.get(name) or _CONTRACTION_FLOPS.get(name.removesuffix("_"))
+        if kind in CONTRACTIONS and flops is None:
+            kind = "uncovered"  # a contraction that nobody wrote a formula for is said, not counted as 0
+        return cls(name, kind, view or name in NO_TRAFFIC or func.namespace == "prim", flops)
 
     def count_flops(self, args: tuple[Any, ...], out: Any, tensors: Sequence[Tensor]) -> int:
         """FLOPs of one call: exact for contractions, 0 for moves, else one per element of the largest tensor."""
         if self.flops is not None:
             return self.flops(args, out)
-        if self.kind in ("copy", "index", "embedding", "uncovered") or self.kind in CONTRACTIONS:
+        if self.kind in ("copy", "index", "embedding", "uncovered"):
             return 0
         return max((t.numel() for t in tensors), default=0)
 
@@ -153,6 +169,9 @@ class OpFacts:
             return sum(map(nbytes, ins[1:])), written
         if self.name == "embedding":  # touched rows and the indices
             return written + nbytes(ins[1]), written
+        if self.name in ("_embedding_bag", "_embedding_bag_forward_only"):  # one row of the table an index
+            rows = ins[1].numel() * nbytes(ins[0]) // max(1, ins[0].shape[0])
+            return rows + sum(map(nbytes, ins[1:])), written
         if self.kind == "index" and self.name in ("index", "index_select", "gather", "_unsafe_index"):
             return written + sum(map(nbytes, ins[1:])), written
         if self.name == "convolution_backward":

@@ -6,11 +6,14 @@ and a backward, and each `nn.LSTM`/`nn.GRU`/`nn.RNN` call to one op of our own, 
 
 from __future__ import annotations
 
+import types
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 _RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
@@ -94,18 +97,62 @@ def _attention_call(
     return out.reshape(*query.shape[:-1], value.shape[-1])
 
 
+# `nn.MultiheadAttention` calls attention from inside this function, where a function mode no longer looks.
+_multi_head_attention = types.FunctionType(
+    functional.multi_head_attention_forward.__code__,
+    {
+        **vars(functional),
+        "scaled_dot_product_attention": _attention_call,
+        "has_torch_function": lambda tensors: False,
+    },
+    argdefs=functional.multi_head_attention_forward.__defaults__,
+)
+
+
+def _packed(x: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    """`pack_padded_sequence` where every sequence has the full length: (data, batch sizes)."""
+    steps = x.transpose(0, 1) if batch_first else x
+    return steps.reshape(-1, *x.shape[2:]), torch.empty(steps.shape[0], dtype=torch.long, device="cpu")
+
+
+def _padded(data: Tensor, sizes: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    """`pad_packed_sequence` of such a batch: (padded sequences, their lengths)."""
+    steps = data.reshape(sizes.shape[0], -1, *data.shape[1:])
+    lengths = torch.empty(steps.shape[1], dtype=torch.long, device="cpu")
+    return steps.transpose(0, 1) if batch_first else steps, lengths
+
+
 class FuseCalls(TorchFunctionMode):
-    """While active, attention and recurrent layers run as one op each, and a random layer drop keeps its layer."""
+    """While active, attention and recurrent layers run as one op each, and a random layer drop keeps its layer.
+
+    `guesses` is told where a packed batch of sequences is taken to have the full length throughout.
+    """
+
+    def __init__(self, guesses: Counter[str]) -> None:
+        super().__init__()
+        self._guesses = guesses
+        self._batches: dict[int, tuple[Tensor, int]] = {}  # of packed sequences: batch sizes (kept alive), the batch
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is torch.nn.functional.scaled_dot_product_attention:
+        if func is functional.scaled_dot_product_attention:
             return _attention_call(*args, **kwargs)
+        if func is functional.multi_head_attention_forward:
+            return _multi_head_attention(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _RECURRENT and getattr(torch._VF, name) is func:
             return _recurrent_call(name, *args, **kwargs)
+        if name == "_pack_padded_sequence":
+            self._guesses["every packed sequence has the full length"] += 1
+            data, sizes = _packed(args[0], args[2])
+            self._batches[id(sizes)] = sizes, data.shape[0] // sizes.shape[0]
+            return data, sizes
+        if name == "_pad_packed_sequence":
+            return _padded(args[0], args[1], args[2])
+        if func is Tensor.__getitem__ and id(args[0]) in self._batches:  # the batch size at one step
+            return self._batches[id(args[0])][1]
         if func is torch.rand and args in (([],), ((),)):  # layer drop: `torch.rand([]) < p`
             return 1.0
         return func(*args, **kwargs)

@@ -116,17 +116,16 @@ def from_datasheet(
         peak = device.flop_per_s(dtype)
         if peak is not None:
             peaks[dtype] = peak
-    on_matrix_units = {rate for rate, peak in peaks.items() if peak > 1.5 * vector}
+    apart = {rate for rate, peak in peaks.items() if peak > 1.5 * vector and "matrix_flop_power_share" in c}
+    units = {rate: "_matrix" if rate in apart else "" for rate in peaks}
     flop_per_s: dict[tuple[Kind, Rate], float] = {
-        (kind, rate): slowed
-        * peak
-        * c[f"{_PRICED_AS.get(kind, kind)}_efficiency" + ("_matrix" if rate in on_matrix_units else "")]
+        (kind, rate): slowed * peak * c[f"{_PRICED_AS.get(kind, kind)}_efficiency{units[rate]}"]
         for kind in CONTRACTIONS
         for rate, peak in peaks.items()
     }
     energy_per_flop_j: dict[Rate, float] = {
         rate: slowed ** c["voltage_exponent"]
-        * c["matrix_flop_power_share" if rate in on_matrix_units else "flop_power_share"]
+        * c["matrix_flop_power_share" if rate in apart else "flop_power_share"]
         * (tdp_w / peak)
         for rate, peak in peaks.items()
     }

@@ -63,6 +63,11 @@ class Stage:
         return Stage(self.energy_j * times, self.duration_s * times, self.intensity)
 
 
+def _share(part: float, whole: float) -> float:
+    """`part` of `whole`; all of it where a model does nothing and both are 0."""
+    return part / whole if whole else 1.0
+
+
 @dataclass(frozen=True)
 class Training:
     """The training stage, and what its forward passes alone take (joules at the facility)."""
@@ -75,7 +80,7 @@ class Training:
     @property
     def overhead_share(self) -> float:
         """Share of the training energy that is not the forward pass: backward, loss and optimizer."""
-        return 1 - self.forward_energy_j / self.stage.energy_j.value
+        return 1 - _share(self.forward_energy_j, self.stage.energy_j.value)
 
 
 def of_samples(estimate: Estimate, samples: float, site: Site) -> Stage:
@@ -98,11 +103,11 @@ def training(step: Estimate, samples: float, epochs: float, site: Site, overhead
     the step's forward pass is taken, times theta.
     """
     whole = of_samples(step, samples * epochs, site)
-    forward_share = step.phase_energy_j["forward"] / step.energy_j.value
+    forward_share = _share(step.phase_energy_j.get("forward", 0.0), step.energy_j.value)
     if overhead is None:
         return Training(whole, whole.energy_j.value * forward_share, samples, epochs)
     theta = 1 / (1 - overhead)
-    forward_time_share = step.phase_duration_s["forward"] / step.duration_s.value
+    forward_time_share = _share(step.phase_duration_s.get("forward", 0.0), step.duration_s.value)
     forced = Stage(
         whole.energy_j * (forward_share * theta), whole.duration_s * (forward_time_share * theta), site.intensity
     )

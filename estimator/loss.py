@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ def _outputs(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(output, (list, tuple)):
         for value in output:
             yield from _outputs(value, name)
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
+        for f in dataclasses.fields(output):
+            yield from _outputs(getattr(output, f.name), f.name)
 
 
 def _loss_of(name: str, output: Tensor) -> Tensor:

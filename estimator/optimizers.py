@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from estimator.workload import Op
@@ -34,17 +35,17 @@ class OptimizerStep:
 OPTIMIZERS: Mapping[str, OptimizerStep] = {
     "sgd": OptimizerStep(flops=2, reads=2, writes=1, launches=1, states=0),
     "momentum": OptimizerStep(flops=5, reads=5, writes=3, launches=3, states=1),
-    "adam": OptimizerStep(flops=12, reads=11, writes=7, launches=7, states=2),
-    "adamw": OptimizerStep(flops=13, reads=12, writes=8, launches=8, states=2),
+    "adam": OptimizerStep(flops=13, reads=11, writes=7, launches=7, states=2),
+    "adamw": OptimizerStep(flops=14, reads=12, writes=8, launches=8, states=2),
 }
 """By the names of `--optimizer`. FLOPs: an add, multiply, divide or square root counts 1."""
 
 
-def optimizer_ops(module: nn.Module, trainable: frozenset[str], optimizer: str, element_bytes: int) -> Iterator[Op]:
+def optimizer_ops(module: nn.Module, trainable: frozenset[str], optimizer: str, dtype: torch.dtype) -> Iterator[Op]:
     """One op per trainable parameter of `module`, tied parameters once.
 
-    `trainable` holds the dotted names of the parameters that are not frozen; `element_bytes` is the size of one
-    element in the training dtype (gradients and states are kept in it too).
+    `trainable` holds the dotted names of the parameters that are not frozen; `dtype` is the training dtype
+    (gradients and states are kept in it too).
     """
     step, seen = OPTIMIZERS[optimizer], set()
     for path, layer in module.named_modules():
@@ -58,9 +59,9 @@ def optimizer_ops(module: nn.Module, trainable: frozenset[str], optimizer: str, 
                 optimizer,
                 "optimizer",
                 step.flops * size,
-                step.reads * size * element_bytes,
-                step.writes * size * element_bytes,
-                str(parameter.dtype).removeprefix("torch."),
+                step.reads * size * dtype.itemsize,
+                step.writes * size * dtype.itemsize,
+                str(dtype).removeprefix("torch."),
                 shapes,
                 shapes,
                 path,

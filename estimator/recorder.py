@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from estimator.formulas import OpFacts
+from estimator.memo import Result, call_key, maker_of, result_of
 from estimator.workload import Op, Phase
 
 aten = torch.ops.aten
@@ -23,16 +26,23 @@ class NeedsValues(RuntimeError):
     """The model reads a tensor's value, which a meta tensor does not have."""
 
 
-_READS_VALUES = frozenset({aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select})
+_READS_VALUES = frozenset(
+    {aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select, aten.repeat_interleave, aten._unique2}
+)
 _INDEXING = frozenset({aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_})
+_OF_ONE_DTYPE = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "convolution"})
 
 
 def _guess(name: str, t: Tensor) -> Any:
-    """The stated guess for a value that only data would tell: true, present, 1."""
+    """The stated guess for a value that only data would tell: true, present, 1, all different, repeated once."""
     if name == "_local_scalar_dense":
         return True if t.dtype == torch.bool else 1.0 if t.is_floating_point() else 1
     if name == "equal":
         return True
+    if name == "repeat_interleave":
+        return t.new_empty(t.numel())
+    if name == "_unique2":
+        return t.new_empty(t.numel()), t.new_empty(t.shape, dtype=torch.long), t.new_empty(t.numel(), dtype=torch.long)
     return t.new_empty((t.numel(), t.dim()), dtype=torch.long) if name == "nonzero" else t.new_empty(t.numel())
 
 
@@ -67,9 +77,9 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.entered = ("", "")
         self._layers, self._guess = layers, guess
         self._stack = [("", "")]
-        self._layer_of_node: dict[int, tuple[str, str]] = {}
-        self._last_node = _get_sequence_nr() - 1
-        self._facts: dict[Any, OpFacts] = {}
+        self._first_nodes, self._layers_of_nodes = [_get_sequence_nr()], [("", "")]
+        self._facts: dict[Any, tuple[OpFacts, Result]] = {}
+        self._seen: dict[Hashable, tuple[Callable[[], Any], Callable[..., Op] | None]] = {}
 
     @contextlib.contextmanager
     def following_layers(self) -> Iterator[None]:
@@ -86,13 +96,21 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.module_calls += 1
         self.entered = self._layers.get(id(module)) or (self._stack[-1][0], type(module).__name__)
         self._stack.append(self.entered)
+        self._mark_nodes()
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._stack.pop()
+        self._mark_nodes()
+
+    def _mark_nodes(self) -> None:
+        """Autograd nodes made from now on belong to the current layer."""
+        self._first_nodes.append(_get_sequence_nr())
+        self._layers_of_nodes.append(self._stack[-1])
 
     def layer_scope(self, path: str, layer_type: str) -> None:
         """Ops from now on belong to this layer (for programs that keep their layers' names as data)."""
         self.entered = self._stack[-1] = (path, layer_type)
+        self._mark_nodes()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -103,9 +121,28 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if packet in _INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1]):
             args = (args[0], _all_selected(args[1]), *args[2:])
             self.guesses["every element of a boolean mask is selected"] += 1
-        out = func(*args, **kwargs)
-        if func.namespace != "prim":
-            self._record(func, args, kwargs, out)
+        known = self._facts.get(func)
+        if known is None:
+            known = self._facts[func] = OpFacts.of(func), result_of(func)
+        facts, result = known
+        if facts.free and result == "other":
+            return func(*args, **kwargs)
+        key = call_key(func, args, kwargs) if result != "other" else None
+        seen = self._seen.get(key) if key else None
+        if seen is not None:
+            make, op = seen
+            out = args[0] if result == "first argument" else make()
+        else:
+            out = func(*args, **kwargs)
+            op = None if facts.free else _op_of(facts, args, kwargs, out)
+            again = maker_of(out) if key else None
+            if again is not None:
+                self._seen[key] = again, op
+        if op is not None:
+            phase, (layer, layer_type) = self._place()
+            self.ops.append(op(phase, layer=layer, layer_type=layer_type))
+            if facts.kind == "uncovered":
+                self.uncovered[str(func._overloadpacket)] += 1
         return out
 
     def _read_value(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -120,42 +157,33 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _place(self) -> tuple[Phase, tuple[str, str]]:
         """Phase and layer of the op just run; a backward op belongs to the layer of its forward op."""
-        node = torch._C._current_autograd_node()
-        if node is not None:
-            return "backward", self._layer_of_node.get(node._sequence_nr(), ("", ""))
-        here, last = self._stack[-1], _get_sequence_nr() - 1
-        for sequence_nr in range(self._last_node + 1, last + 1):  # autograd nodes made since the previous op
-            self._layer_of_node[sequence_nr] = here
-        self._last_node = max(last, self._last_node)
-        return "forward", here
+        here, node = self._stack[-1], torch._C._current_autograd_node()
+        if node is None:
+            return "forward", here
+        if len(self._stack) > 1:  # a checkpointed module runs forward again inside the backward pass
+            return "backward", here
+        return "backward", self._layers_of_nodes[bisect_right(self._first_nodes, node._sequence_nr()) - 1]
 
-    def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        phase, layer = self._place()
-        facts = self._facts.get(func)
-        if facts is None:
-            facts = self._facts[func] = OpFacts.of(func)
-        if facts.free:
-            return
-        ins = tensors_in(args, [])
-        if kwargs:
-            tensors_in(kwargs.values(), ins)
-        outs = tensors_in((out,), [])
-        if facts.kind == "uncovered":
-            self.uncovered[str(func._overloadpacket)] += 1
-        read, written = facts.count_bytes(args, ins, outs)
-        first = outs or ins
-        self.ops.append(
-            Op(
-                phase,
-                facts.name,
-                facts.kind,
-                facts.count_flops(args, out, ins + outs),
-                read,
-                written,
-                str(first[0].dtype)[6:] if first else "",
-                tuple([tuple(t.shape) for t in ins]),
-                tuple([tuple(t.shape) for t in outs]),
-                *layer,
-                facts.count_launches(args, ins),
-            )
-        )
+
+def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Callable[..., Op]:
+    """What a call costs: an `Op` but for its phase and its layer."""
+    ins = tensors_in(args, [])
+    if kwargs:
+        tensors_in(kwargs.values(), ins)
+    outs = tensors_in((out,), [])
+    if facts.name in _OF_ONE_DTYPE and len({t.is_floating_point() or t.is_complex() for t in ins}) > 1:
+        raise RuntimeError(f"{facts.name} of integers and floating numbers")  # meta kernels let it pass
+    read, written = facts.count_bytes(args, ins, outs)
+    first = outs or ins
+    return partial(
+        Op,
+        name=facts.name,
+        kind=facts.kind,
+        flops=facts.count_flops(args, out, ins + outs),
+        bytes_read=read,
+        bytes_written=written,
+        dtype=str(first[0].dtype)[6:] if first else "",
+        inputs=tuple([tuple(t.shape) for t in ins]),
+        outputs=tuple([tuple(t.shape) for t in outs]),
+        launches=facts.count_launches(args, ins),
+    )

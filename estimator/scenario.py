@@ -103,7 +103,7 @@ def _check_positive(name: str, value: float | None) -> None:
 
 
 def _check_whole(name: str, value: float | None) -> None:
-    if value is not None and (value < 1 or value != int(value)):
+    if value is not None and not (math.isfinite(value) and value >= 1 and value == int(value)):
         raise ScenarioError(f"{_option(name)} is a whole number from 1 up, not {value}.")
 
 

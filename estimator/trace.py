@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
 from estimator.errors import InputError, ScenarioError
@@ -25,8 +28,19 @@ from estimator.optimizers import optimizer_ops
 from estimator.recorder import NeedsValues, OpRecorder, tensors_in
 from estimator.workload import Workload
 
-FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
-"""What a model's `forward` raises when its input does not fit (`NotImplementedError` is a `RuntimeError`)."""
+FORWARD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a model's `forward` raises when its input or its code is wrong (`NotImplementedError` is a `RuntimeError`)."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +81,24 @@ def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> froze
             shown = ", ".join(dict.fromkeys(n.split(".")[0] for n in names))
             raise ScenarioError(f"--freeze {pattern!r} matches no parameter; the model's top-level parts are: {shown}.")
         frozen |= matched
-    trainable = {n for n, p in module.named_parameters(remove_duplicate=False) if p.requires_grad} - frozen
+    named = list(module.named_parameters(remove_duplicate=False))
+    frozen_ids = {id(p) for n, p in named if n in frozen}  # a tied parameter is frozen under all its names
+    trainable = {n for n, p in named if p.requires_grad and id(p) not in frozen_ids}
     if freeze and not trainable:
         raise ScenarioError("--freeze leaves nothing to train; freeze fewer parameters.")
     return frozenset(trainable)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch from logging the traceback of an error that is reported here."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
@@ -88,16 +116,26 @@ def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, de
 
 
 def _run(
-    module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype, *, fake: bool
+    module: nn.Module,
+    inputs: TraceInputs,
+    trainable: frozenset[str] | None,
+    dtype: torch.dtype,
+    *,
+    fake: bool = False,
+    guess: bool = False,
 ) -> OpRecorder:
-    """One pass under the recorder; `trainable` is None for inference. Raises what the model's own code raises."""
+    """One pass under the recorder; `trainable` is None for inference. Raises what the model's own code raises.
+
+    `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
+    """
     device = "cpu" if fake else "meta"
     training = trainable is not None
-    recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=fake)
+    recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=guess)
     if hasattr(module, "layer_scope"):
         module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
     with contextlib.ExitStack() as stack:
         if fake:
+            stack.enter_context(_quiet())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.device(device))
         ghosts = _ghosts(module, trainable or frozenset(), dtype, device)
@@ -108,10 +146,11 @@ def _run(
         args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
         stack.enter_context(recorder.following_layers())
         stack.enter_context(torch.set_grad_enabled(training))
-        stack.enter_context(FuseCalls())
+        stack.enter_context(FuseCalls(recorder.guesses))
         stack.enter_context(recorder)
+        stack.enter_context(_reparametrize_module(module, ghosts, tie_weights=False))
         try:
-            output = torch.func.functional_call(module, ghosts, args, kwargs, tie_weights=False)
+            output = module(*args, **kwargs)
         except FORWARD_ERRORS as error:
             error.recorder = recorder  # type: ignore[union-attr]
             raise
@@ -119,13 +158,19 @@ def _run(
             recorder.layer_scope("", "loss")
             loss = training_loss(output)
             if loss is not None:
-                loss.backward()  # type: ignore[no-untyped-call]
+                seed = torch.ones_like(loss)
+                recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
+                loss.backward(seed)  # type: ignore[no-untyped-call]
+            elif trainable:
+                recorder.guesses["no backward pass: no output of the model depends on a trained parameter"] += 1
     return recorder
 
 
 def _sentence(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return lines[0].rstrip(".") if len(lines[0]) <= 200 else lines[0][:197] + "..."
 
 
 def _does_not_fit(error: BaseException, inputs: TraceInputs) -> InputError:
@@ -135,10 +180,21 @@ def _does_not_fit(error: BaseException, inputs: TraceInputs) -> InputError:
     recorder = getattr(error, "recorder", None)
     path, layer_type = recorder.entered if recorder else ("", "")
     where = f" in layer {path or 'the model'} ({layer_type})" if layer_type else ""
-    return InputError(
-        f"The model does not run on an input of {shapes} (batch first){where}: {_sentence(error)}; "
-        "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
-    )
+    sentence = _sentence(error)
+    remedy = "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
+    if re.search("bf16|bfloat16", sentence, re.IGNORECASE):
+        remedy = "try --dtype bfloat16."
+    return InputError(f"The model does not run on an input of {shapes} (batch first){where}: {sentence}; {remedy}")
+
+
+def _guessing_all(
+    module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype
+) -> OpRecorder:
+    """The last resort, for a model with plain tensors on meta, which do not mix with fake ones on the CPU."""
+    try:
+        return _run(module, inputs, trainable, dtype, guess=True)
+    except FORWARD_ERRORS as error:
+        raise _does_not_fit(error, inputs) from error
 
 
 def trace(
@@ -159,14 +215,16 @@ def trace(
     trainable = trainable_parameters(module, freeze) if optimizer else None
     with module_mode(module, training=optimizer is not None):
         try:
-            recorder = _run(module, inputs, trainable, torch_dtype, fake=False)
+            recorder = _run(module, inputs, trainable, torch_dtype)
         except FORWARD_ERRORS as on_meta:
             try:
-                recorder = _run(module, inputs, trainable, torch_dtype, fake=True)
+                recorder = _run(module, inputs, trainable, torch_dtype, fake=True, guess=True)
             except FORWARD_ERRORS as error:
-                raise _does_not_fit(error if isinstance(on_meta, NeedsValues) else on_meta, inputs) from error
+                if not isinstance(on_meta, NeedsValues):
+                    raise _does_not_fit(on_meta, inputs) from error
+                recorder = _guessing_all(module, inputs, trainable, torch_dtype)
     ops = recorder.ops
     if optimizer and trainable:
-        ops += optimizer_ops(module, trainable, optimizer, torch_dtype.itemsize)
+        ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
     guesses = tuple(f"{what} ({n} times)" if n > 1 else what for what, n in recorder.guesses.items())
     return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, dict(recorder.uncovered), guesses)

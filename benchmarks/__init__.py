@@ -1,0 +1,1 @@
+"""How fast the product is: `make bench`, or `python -m benchmarks [NAME ...]`. No test asserts a time."""

@@ -1,0 +1,147 @@
+"""Attention and recurrent layers are one op each, and give the shapes that the real ones give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from tests.estimator.tracing import Calls, forward, meta, on_meta, step
+
+SDPA = "_scaled_dot_product_fused_attention_overrideable"
+
+
+def _names(workload):
+    return [op.name for op in workload.ops]
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (3, 7, 4), (2, 3, 7, 4), (2, 2, 3, 7, 4)])
+@pytest.mark.parametrize("mask", [None, "bool", "float", "causal"])
+def test_attention_of_any_rank_keeps_its_shape(shape, mask):
+    masks = {"bool": torch.ones(7, 7, dtype=torch.bool), "float": torch.ones(7, 7)}
+
+    def attend(_, x):
+        given = masks[mask].to(x.device) if mask in masks else None
+        return functional.scaled_dot_product_attention(x, x, x, attn_mask=given, is_causal=mask == "causal")
+
+    real = Calls(attend)(torch.ones(shape))
+    seen = []
+    workload = forward(Calls(lambda m, x: seen.append(attend(m, x).shape)), meta(*shape))
+    assert seen == [real.shape]
+    assert _names(workload).count(SDPA) == 1
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_multihead_attention_is_fused_where_torch_fuses_it(training):
+    # nn.MultiheadAttention calls the fused kernel exactly when the weights are not asked for
+    def run(weights):
+        net = on_meta(lambda: Calls(lambda m, x: m.a(x, x, x, need_weights=weights)[0], a=nn.MultiheadAttention(8, 2)))
+        return step(net, meta(5, 3, 8)) if training else forward(net, meta(5, 3, 8))
+
+    fused, written_out = run(False), run(True)
+    assert _names(fused).count(SDPA) == 1
+    assert SDPA not in _names(written_out)
+    # both do the same multiplications in the forward pass, by hand: 4 projections, QK^T and PV
+    by_hand = 2 * 15 * 4 * 8 * 8 + 2 * 2 * 3 * 5 * 5 * 8
+    assert fused.flops_of(phase="forward") == written_out.flops_of(phase="forward") == by_hand
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_transformer_layers_are_not_one_opaque_op(training):
+    # in eval mode torch would run the whole layer as one op; here each matrix product is seen
+    net = on_meta(lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True))
+    workload = step(net, meta(3, 5, 8)) if training else forward(net, meta(3, 5, 8))
+    assert workload.flops_of(phase="forward") == 2 * 15 * (4 * 8 * 8 + 2 * 8 * 16) + 2 * 2 * 3 * 5 * 5 * 8
+    assert {op.layer for op in workload.ops if op.kind == "attention"} == {"self_attn"}
+    assert not workload.uncovered_ops
+
+
+def test_whole_transformer():
+    net = on_meta(lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True))
+    workload = step(net, meta(3, 5, 8), meta(3, 4, 8))
+    assert _names(workload).count(SDPA) == 3  # encoder, decoder to itself, decoder to encoder
+    assert _names(workload).count(SDPA + "_backward") == 3
+
+
+RECURRENT = [nn.RNN, nn.GRU, nn.LSTM]
+
+
+_OPTIONS = (
+    {},
+    {"batch_first": True},
+    {"num_layers": 2, "bidirectional": True},
+    {"num_layers": 2, "dropout": 0.5},
+    {"bias": False},
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((kind, options) for kind in RECURRENT for options in _OPTIONS),
+        (nn.LSTM, {"proj_size": 3}),
+        (nn.RNN, {"nonlinearity": "relu"}),
+    ],
+)
+def test_recurrent_outputs_have_the_real_shapes(kind, options):
+    real = kind(4, 6, **options)
+    out, state = real(torch.ones(5, 5, 4))
+    seen = []
+
+    def run(m, x):
+        traced, traced_state = m.rnn(x)
+        seen.append((traced.shape, [t.shape for t in ((traced_state,) if kind is not nn.LSTM else traced_state)]))
+        return traced
+
+    workload = step(on_meta(lambda: Calls(run, rnn=kind(4, 6, **options))), meta(5, 5, 4))
+    assert seen == [(out.shape, [t.shape for t in ((state,) if kind is not nn.LSTM else state)])]
+    assert _names(workload).count("rnn") == _names(workload).count("rnn_backward") == 1
+    assert {op.layer for op in workload.ops if op.kind == "rnn"} == {"rnn"}
+
+
+@pytest.mark.parametrize("use", ["output", "last state", "cell"])
+def test_backward_is_seen_whatever_part_of_the_output_is_used(use):
+    pick = {"output": lambda o, s: o[-1], "last state": lambda o, s: s[0][-1], "cell": lambda o, s: s[1][-1]}[use]
+    net = on_meta(lambda: Calls(lambda m, x: m.head(pick(*m.rnn(x))), rnn=nn.LSTM(4, 6), head=nn.Linear(6, 2)))
+    workload = step(net, meta(5, 3, 4))
+    (backward,) = (op for op in workload.ops if op.name == "rnn_backward")
+    assert backward.flops == 2 * (2 * 5 * 3 * 4 * 6 * (4 + 6))  # twice the forward, by hand
+    assert backward.layer == "rnn"
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize("lengths", ["list", "tensor"])
+def test_packed_sequences_are_taken_at_full_length_and_said(kind, lengths):
+    def run(m, x, *given):
+        given = given[0].cpu() if given else [5] * x.shape[0]
+        packed = pack_padded_sequence(x, given, batch_first=True, enforce_sorted=False)
+        out, state = m.rnn(packed)
+        padded, _ = pad_packed_sequence(out, batch_first=True)
+        return m.head(padded).mean(1) + m.head((state[0] if isinstance(state, tuple) else state)[-1])
+
+    net = on_meta(lambda: Calls(run, rnn=kind(4, 6, batch_first=True), head=nn.Linear(6, 2)))
+    inputs = (meta(3, 5, 4), meta(3, dtype=torch.long))[: 1 + (lengths == "tensor")]
+    workload = step(net, *inputs)
+    gates = {nn.RNN: 1, nn.GRU: 3, nn.LSTM: 4}[kind]
+    (op,) = (op for op in workload.ops if op.name == "rnn")
+    assert op.flops == 2 * 5 * 3 * gates * 6 * (4 + 6)  # by hand, every step of every sequence
+    assert "every packed sequence has the full length" in workload.guesses
+    assert not workload.uncovered_ops
+
+
+def test_sequence_packed_by_hand():
+    def run(m, x):
+        sizes = torch.tensor([3, 2, 1], device="cpu")
+        return m.rnn(PackedSequence(x, sizes), meta(1, 3, 6))[0].data
+
+    net = on_meta(lambda: Calls(run, rnn=nn.GRU(4, 6)))
+    workload = forward(net, meta(6, 4))
+    assert workload.flops == 2 * 6 * 3 * 6 * (4 + 6)  # six steps in all
+
+
+def test_random_layer_drop_keeps_the_layer():
+    # Hugging Face's `if torch.rand([]) < layerdrop: skip`
+    net = on_meta(lambda: Calls(lambda m, x: x if torch.rand([]) < 0.5 else m.f(x), f=nn.Linear(4, 4)))
+    assert forward(net, meta(3, 4)).flops == 2 * 3 * 4 * 4
