@@ -20,9 +20,9 @@ from estimator.grid import (
     country_codes,
     key,
     knows_two_letter_codes,
-    own_table,
     world_average,
 )
+from estimator.packaged import own_table
 from estimator.units import kwh
 
 __all__ = [

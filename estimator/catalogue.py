@@ -10,12 +10,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib import resources
 from statistics import median, median_low
 
 from estimator.devices import Device, Kind, read_devices
 from estimator.errors import HardwareError
 from estimator.facts import Fact
+from estimator.packaged import own_text
 
 __all__ = ["Device", "Kind", "catalogue", "find", "generic"]
 
@@ -33,11 +33,10 @@ _MARKETING = {"geforce", "tesla", "instinct", "radeon", "generation", "processor
 @lru_cache(maxsize=1)
 def catalogue() -> Mapping[str, Device]:
     """Every device of the two tables, by name."""
-    data = resources.files("estimator") / "data"
     return {
         name: device
         for kind, table in _TABLES.items()
-        for name, device in read_devices((data / table).read_text(encoding="utf-8"), kind, table).items()
+        for name, device in read_devices(own_text(table), kind, table).items()
     }
 
 

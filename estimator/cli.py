@@ -154,5 +154,29 @@ def regions_command(name: str | None) -> None:
     tables.show_regions(name)
 
 
+_PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
+"""`measure` and `meters` read their options themselves, so that they are the same as in `python -m profilers`."""
+
+
+@main.command("measure", context_settings=_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def measure_command(arguments: tuple[str, ...]) -> None:
+    """Run a command and say what it really drew: `estimate measure -- python train.py`."""
+    _profilers("measure", arguments)
+
+
+@main.command("meters", context_settings=_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def meters_command(arguments: tuple[str, ...]) -> None:
+    """Show what this machine can measure, and for what it cannot: why, and the remedy."""
+    _profilers("meters", arguments)
+
+
+def _profilers(command: str, arguments: tuple[str, ...]) -> None:
+    from profilers.__main__ import main as profilers_main
+
+    profilers_main([command, *arguments], prog_name="estimate")
+
+
 if __name__ == "__main__":
     sys.exit(main())

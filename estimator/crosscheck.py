@@ -16,12 +16,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from estimator.errors import FOREIGN_ERRORS
 from estimator.footprint import input_specs, workload_of
 from estimator.inputs import InputSpec, build_inputs
 from estimator.recorder import tensors_in
 from estimator.scenario import Scenario
 from estimator.sources import LoadedModel
-from estimator.trace import FORWARD_ERRORS, module_mode
+from estimator.trace import module_mode
 
 Part = Literal["convolutions", "matrix products", "attention", "recurrent", "other"]
 PARTS: tuple[Part, ...] = ("convolutions", "matrix products", "attention", "recurrent", "other")
@@ -157,10 +158,10 @@ def compare(model: LoadedModel, scenario: Scenario) -> CrossCheck:
             try:
                 by_fvcore, skipped = _fvcore(model.module, specs, dtype)
                 notes += skipped
-            except FORWARD_ERRORS as error:
+            except FOREIGN_ERRORS as error:
                 notes.append(f"fvcore cannot trace this model ({_reason(error)})")
         try:
             by_torch = _torch(model.module, specs, dtype)
-        except FORWARD_ERRORS as error:
+        except FOREIGN_ERRORS as error:
             notes.append(f"torch's counter cannot run this model on meta tensors ({_reason(error)})")
     return CrossCheck(model.name, ours, by_fvcore, by_torch, (*notes, *_explain(ours, by_fvcore)))

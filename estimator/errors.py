@@ -25,3 +25,19 @@ class RegionError(JoulecastError):
 
 class ScenarioError(JoulecastError):
     """A scenario value is out of its range or contradicts another."""
+
+
+FOREIGN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a model's own code or a library's may raise where settings or inputs are not what it expects."""

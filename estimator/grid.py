@@ -15,22 +15,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata, resources, util
+from importlib import metadata, util
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
 from estimator.errors import RegionError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from estimator.packaged import own_table
 
 Kind = Literal["world", "country", "cloud region", "given"]
 
@@ -125,12 +120,6 @@ def key(name: str) -> str:
     """`name` without case, accents and punctuation, its words parted by single spaces: the form that is compared."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c))
     return " ".join(re.sub(r"[-_\s]+", " ", re.sub(r"[.,'’()]", "", bare)).split())
-
-
-@cache
-def own_table(file: str) -> dict[str, Any]:
-    """One of the package's own tables, `estimator/data/<file>`."""
-    return tomllib.loads(resources.files("estimator").joinpath("data", file).read_text(encoding="utf-8"))
 
 
 def _country(code: str, row: Any) -> Intensity | None:

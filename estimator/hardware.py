@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from statistics import stdev
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from estimator.catalogue import Device, catalogue
 from estimator.errors import HardwareError
 from estimator.facts import Fact
+from estimator.packaged import own_table
 from estimator.workload import CONTRACTIONS, Kind
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ProfileStatus = Literal["calibrated", "published", "datasheet", "generic"]
 Rate = Literal["float32", "tf32", "bfloat16", "float16", "vector"]
@@ -75,8 +69,7 @@ class HardwareProfile:
 @cache
 def coefficients() -> Mapping[str, Mapping[str, Fact]]:
     """The device-independent coefficients that turn a spec sheet into a profile, by kind of device ("gpu", "cpu")."""
-    text = files("estimator").joinpath("data/datasheet_model.toml").read_text(encoding="utf-8")
-    table: dict[str, dict[str, Any]] = tomllib.loads(text)
+    table = own_table("datasheet_model.toml")
     return MappingProxyType({kind: {name: Fact(**entry) for name, entry in of.items()} for kind, of in table.items()})
 
 

@@ -21,26 +21,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
-from estimator.errors import InputError, ScenarioError
+from estimator.errors import FOREIGN_ERRORS, InputError, ScenarioError
 from estimator.fused import FuseCalls
 from estimator.loss import training_loss
 from estimator.optimizers import optimizer_ops
 from estimator.recorder import NeedsValues, OpRecorder, tensors_in
 from estimator.workload import Workload
-
-FORWARD_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a model's `forward` raises when its input or its code is wrong (`NotImplementedError` is a `RuntimeError`)."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +137,7 @@ def _run(
         stack.enter_context(_reparametrize_module(module, ghosts, tie_weights=False))
         try:
             output = module(*args, **kwargs)
-        except FORWARD_ERRORS as error:
+        except FOREIGN_ERRORS as error:
             error.recorder = recorder  # type: ignore[union-attr]
             raise
         if training:
@@ -193,7 +179,7 @@ def _guessing_all(
     """The last resort, for a model with plain tensors on meta, which do not mix with fake ones on the CPU."""
     try:
         return _run(module, inputs, trainable, dtype, guess=True)
-    except FORWARD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise _does_not_fit(error, inputs) from error
 
 
@@ -216,10 +202,10 @@ def trace(
     with module_mode(module, training=optimizer is not None):
         try:
             recorder = _run(module, inputs, trainable, torch_dtype)
-        except FORWARD_ERRORS as on_meta:
+        except FOREIGN_ERRORS as on_meta:
             try:
                 recorder = _run(module, inputs, trainable, torch_dtype, fake=True, guess=True)
-            except FORWARD_ERRORS as error:
+            except FOREIGN_ERRORS as error:
                 if not isinstance(on_meta, NeedsValues):
                     raise _does_not_fit(on_meta, inputs) from error
                 recorder = _guessing_all(module, inputs, trainable, torch_dtype)

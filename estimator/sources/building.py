@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from estimator.sources.loaded import BUILD_ERRORS
+from estimator.errors import FOREIGN_ERRORS
 
 MAX_CPU_BYTES = 4 * 2**30
 """How much a model that cannot be built on the meta device may allocate on the CPU."""
@@ -90,7 +90,7 @@ def on_meta(make: Callable[[], Built]) -> Built:
     try:
         with torch.device("meta"):
             return make()
-    except BUILD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         if not isinstance(error, NotImplementedError) and "meta" not in str(error).lower():
             raise
     with torch.device("cpu"), limited_allocation():

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from estimator.errors import ModelFileError
-from estimator.sources.loaded import BUILD_ERRORS, NAME_THE_CODE, LoadedModel, one_line, told
+from estimator.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.sources.loaded import NAME_THE_CODE, LoadedModel, one_line, told
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ def _transformers_model(config: dict[str, Any], directory: Path | None) -> torch
             settings = CONFIG_MAPPING[model_type].from_dict(_prepared(config))
             cls = _architecture(config, settings)
             return to_meta(on_meta(lambda: _build(cls, settings)))
-    except BUILD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise ModelFileError(
             f"transformers cannot build the {one_line(model_type, 40)} model of this config ({told(error)}): check "
             "config.json and the version of transformers"
@@ -198,7 +198,7 @@ def _trusted_model(directory: Path, config: dict[str, Any]) -> torch.nn.Module:
             auto = getattr(transformers, next(iter(keys), "AutoModel"))
             settings = transformers.AutoConfig.from_pretrained(directory, trust_remote_code=True, local_files_only=True)
             model = on_meta(lambda: auto.from_config(settings, trust_remote_code=True))
-    except BUILD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise ModelFileError(
             f"the code in {directory} cannot build its model ({told(error)}): correct it there"
         ) from error
@@ -225,7 +225,7 @@ def _diffusers_model(config: dict[str, Any]) -> torch.nn.Module:
                 )
             model: torch.nn.Module = on_meta(lambda: cls.from_config(_prepared(config)))  # type: ignore[attr-defined]
             return to_meta(model)
-    except BUILD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise ModelFileError(
             f"diffusers cannot build {one_line(name, 60)} from this config ({told(error)}): check config.json and "
             "the version of diffusers"

@@ -16,21 +16,6 @@ EXPORT_LINE = 'torch.export.save(torch.export.export(model, (example_input,)), "
 NAME_THE_CODE = "name the model's code instead, `estimate file.py:Net`"
 """The remedy where a file does not tell enough, or more than may be believed."""
 
-BUILD_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a library may raise while it builds a model from settings that it did not expect."""
-
 
 @dataclass(frozen=True)
 class LoadedModel:

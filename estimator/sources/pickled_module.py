@@ -11,9 +11,9 @@ import enum
 import functools
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from estimator.errors import ModelFileError
+from estimator.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.sources import allowed
-from estimator.sources.loaded import BUILD_ERRORS, EXPORT_LINE, NAME_THE_CODE, one_line, told
+from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE, one_line, told
 from estimator.sources.pickle_data import Global, Made, PickleProgram
 from estimator.sources.pickled_tensors import data_of
 
@@ -65,7 +65,7 @@ def module_of(program: PickleProgram) -> torch.nn.Module:
         _check_tree(module, {})
     except RecursionError:
         raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
-    except BUILD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise ModelFileError(
             f"the layers in the file do not fit the installed libraries ({told(error)}): save the model with the same "
             f"versions, or as a .pt2 with `{EXPORT_LINE}`"

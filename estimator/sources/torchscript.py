@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from estimator.errors import ModelFileError
+from estimator.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.sources.building import offline_and_quiet
-from estimator.sources.loaded import BUILD_ERRORS, EXPORT_LINE, LoadedModel, told
+from estimator.sources.loaded import EXPORT_LINE, LoadedModel, told
 
 
 class ScriptedModule(torch.nn.Module):
@@ -74,7 +74,7 @@ def load_torchscript(path: Path, *, trust: bool) -> LoadedModel:
     try:
         with offline_and_quiet():
             module = ScriptedModule(torch.jit.load(str(path), map_location="meta"))  # type: ignore[no-untyped-call]
-    except BUILD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise ModelFileError(
             f"torch cannot load the TorchScript archive {path.name} ({told(error)}): save it again"
         ) from error

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from estimator.errors import ModelFileError
+from estimator.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.inputs import InputSpec
 from estimator.sources.building import offline_and_quiet, on_meta, to_meta
-from estimator.sources.loaded import BUILD_ERRORS, LoadedModel, one_line, told
+from estimator.sources.loaded import LoadedModel, one_line, told
 from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
 
 
@@ -68,6 +68,6 @@ def _built(name: str, make: Any) -> torch.nn.Module:
     try:
         with offline_and_quiet():
             module: torch.nn.Module = to_meta(on_meta(make))
-    except BUILD_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise ModelFileError(f"{name} cannot be built ({told(error)}): try another version of its library") from error
     return module
