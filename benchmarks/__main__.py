@@ -33,12 +33,19 @@ def _dispatch() -> Iterator[Figure]:
     yield from dispatch.measure()
 
 
+def _meter() -> Iterator[Figure]:
+    from benchmarks import meter
+
+    yield from meter.measure()
+
+
 BENCHMARKS = {
     "main_job": main_job.measure,  # first, while this process is small
     "help": main_job.measure_help,
     "trace": _trace,
     "pricing": _pricing,
     "dispatch": _dispatch,
+    "meter": _meter,
 }
 
 

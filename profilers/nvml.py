@@ -1,0 +1,131 @@
+"""NVIDIA GPUs through NVML: the total-energy counter where it exists, else power integrated over time.
+
+The counter is refreshed in steps (about every 100 ms; the period is measured, not assumed). A window therefore starts
+right after a step, and what its end saw since the last step is added from the integral of power. The same integral is
+the cross-check of the counter, and stands in for it where it is missing or was reset. On A100 and H100 the power sensor
+looks at 25% of the time alone (arXiv 2312.02741), so fast changing loads need long windows either way.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from profilers.errors import MeterError
+from profilers.gpu_window import GpuWindow
+from profilers.meter import Activity
+from profilers.nvml_sensor import GpuSensor, SensorError, refresh_period_s
+from profilers.reading import Component, Reading
+from profilers.visible import text, visible_gpus
+
+PERIOD_S = 0.02
+"""How often power is read in mid-window."""
+
+USUAL_REFRESH_S = 0.1
+"""Taken where a counter's refresh period could not be seen."""
+
+_LONGEST_WAIT_S = 0.5
+_POLL_S = 0.001
+
+
+class NvmlMeter:
+    """Reads every visible GPU. `nvml` is the pynvml module or its like, already imported."""
+
+    name = "nvml"
+    period_s = PERIOD_S
+
+    def __init__(
+        self,
+        nvml: Any,
+        visible: str | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`visible`: a value of CUDA_VISIBLE_DEVICES; None reads the environment."""
+        self._clock, self._sleep = clock, sleep
+        wanted = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
+        try:
+            nvml.nvmlInit()
+            gpus, self.notes = visible_gpus(nvml, wanted)
+        except (nvml.NVMLError, OSError) as error:
+            raise MeterError(f"NVML does not answer ({error}): see that `nvidia-smi` works") from error
+        if not gpus and wanted is not None:
+            raise MeterError(f"CUDA_VISIBLE_DEVICES={wanted!r} hides every GPU: unset it, or name one that exists")
+        self._driver = _driver(nvml)
+        self.sensors = tuple(GpuSensor(nvml, gpu) for gpu in gpus)
+        self._refresh_s: dict[int, float] = {}
+
+    def components(self) -> tuple[Component, ...]:
+        """One per GPU, named by its index in NVML's order."""
+        return tuple(self._component(sensor) for sensor in self.sensors)
+
+    def prepare(self) -> NvmlTake:
+        """A window. The first time, the counters' refresh periods are measured (half a second each)."""
+        for sensor in self.sensors:
+            if sensor.has_counter and sensor.gpu.index not in self._refresh_s:
+                self._refresh_s[sensor.gpu.index] = self._measured_refresh_s(sensor)
+        windows = [GpuWindow(self._component(sensor), sensor, self._clock, PERIOD_S) for sensor in self.sensors]
+        return NvmlTake(windows, self._clock, self._sleep)
+
+    def activity(self) -> Activity | None:
+        """The processes on the GPUs, and the utilisation of the busiest."""
+        seen = [share for sensor in self.sensors if (share := sensor.utilization()) is not None]
+        return Activity(frozenset().union(*(sensor.pids() for sensor in self.sensors)), max(seen) if seen else None)
+
+    def _component(self, sensor: GpuSensor) -> Component:
+        gpu = sensor.gpu
+        refresh_s = self._refresh_s.get(gpu.index, USUAL_REFRESH_S)
+        return Component(f"gpu-{gpu.index}", "gpu", "nvml", f"{gpu.name} {gpu.uuid}", refresh_s, driver=self._driver)
+
+    def _measured_refresh_s(self, sensor: GpuSensor) -> float:
+        try:
+            seen_s, _ = refresh_period_s(
+                sensor.counter_j, self._clock, self._sleep, within_s=_LONGEST_WAIT_S, polls_s=_POLL_S
+            )
+        except SensorError:
+            seen_s = None
+        return seen_s or USUAL_REFRESH_S
+
+
+class NvmlTake:
+    """One window of every GPU."""
+
+    def __init__(
+        self, windows: Sequence[GpuWindow], clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        self._windows, self._clock, self._sleep = windows, clock, sleep
+
+    def start(self) -> None:
+        """Wait until every counter has stepped once, then take the first reading of each."""
+        ends_s = self._clock() + _LONGEST_WAIT_S
+        for window in self._windows:
+            window.before()
+        while any(window.awaits_step() for window in self._windows) and self._clock() < ends_s:
+            self._sleep(_POLL_S)
+            for window in self._windows:
+                window.before()
+        for window in self._windows:
+            window.start()
+
+    def sample(self) -> None:
+        """Look at every GPU."""
+        for window in self._windows:
+            window.look()
+
+    def stop(self) -> None:
+        """Last look at every GPU."""
+        for window in self._windows:
+            window.stop()
+
+    def readings(self) -> tuple[Reading, ...]:
+        """One reading per GPU."""
+        return tuple(window.reading() for window in self._windows)
+
+
+def _driver(nvml: Any) -> str | None:
+    try:
+        return text(nvml.nvmlSystemGetDriverVersion())
+    except nvml.NVMLError:
+        return None
