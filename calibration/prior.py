@@ -43,10 +43,17 @@ STATED: Mapping[DeviceKind, Mapping[str, Fact]] = {
             "depth_to_max_tensors of torch 2.13's MultiTensorApply.cuh: three lists, CUDA 13 or newer",
             "published",
         ),
+        "launch_spread": Fact(
+            0.74,
+            "1",
+            "half of log(18.3 us / 4.2 us): launch_s as fitted on server hosts against this project's own CPU dispatch",
+            "derived",
+        ),
     },
     "cpu": {
         "tensors_per_optimizer_launch": Fact(1, "1", "PyTorch's optimizers loop over parameters on a CPU", "published"),
         "kernel_s": Fact(0, "s", "an op on a CPU starts when the host calls it: launch_s holds it all", "derived"),
+        "launch_spread": Fact(0, "1", "held by energy_spread and duration_spread, which are wider", "default"),
         "voltage_exponent": Fact(1, "1", "no published CPU row has a locked clock, so it is never used", "default"),
         "host_clock_hz": Fact(2.1e9, "Hz", "nominal clock of the machine that launch_s was measured on", "measured"),
         "launch_s": Fact(
@@ -57,12 +64,16 @@ STATED: Mapping[DeviceKind, Mapping[str, Fact]] = {
 }
 """Coefficients that the rows cannot tell, with their sources."""
 
-HOST_SHARE = Fact(
-    0.36,
-    "1",
-    "wall meter over software readings of CNN runs on one desktop: 1.31 to 1.42 (interquartile range), its middle",
-    "published",
-)
+NODE = {
+    "host_share": Fact(
+        0.36,
+        "1",
+        "wall meter over software readings of CNN runs on one desktop: 1.31 to 1.42 (interquartile range), its middle",
+        "published",
+    ),
+    "host_spread": Fact(0.06, "1", "the same range as a standard deviation: log(1.42 / 1.31) / 1.349", "derived"),
+}
+"""What the rest of the node draws, as a share of the device's energy, and how sure that is (of its logarithm)."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,9 @@ class Coefficient:
     unit: str
 
 
-_UNUSED = {"host_share": 0.0, "energy_spread": 0.0, "duration_spread": 0.0}  # no part of a device's own joules
+_UNUSED = dict.fromkeys(
+    ("host_share", "host_spread", "energy_spread", "duration_spread", "launch_spread"), 0.0
+)  # no part of a device's own joules
 _SHARE = "1"
 _EFFICIENCY = {
     "conv_efficiency": Coefficient(0.6, 1.5, 1.0, _SHARE),
@@ -213,7 +226,7 @@ def _toml(kind: DeviceKind, model: Mapping[str, float], rows: Sequence[Row]) -> 
     facts = {name: Fact(value, COEFFICIENTS[kind][name].unit, source, "published") for name, value in model.items()}
     facts["energy_spread"] = Fact(energy_spread, "1", error, "published")
     facts["duration_spread"] = Fact(duration_spread, "1", error, "published")
-    facts |= {**STATED[kind], "host_share": HOST_SHARE}
+    facts |= {**STATED[kind], **NODE}
     lines = [
         f'{name} = {{ value = {f.value:.4g}, unit = "{f.unit}", source = "{f.source}", status = "{f.status}" }}'
         for name, f in facts.items()

@@ -28,7 +28,6 @@ from estimator.units import kwh
 __all__ = [
     "Intensity",
     "carbon_kg",
-    "check_pue",
     "default_pue",
     "find_region",
     "given",
@@ -113,13 +112,6 @@ def pue_history() -> Mapping[int, Fact]:
     """The world averages of the Uptime Institute's surveys by year: facility energy over IT energy, dimensionless."""
     surveys = own_table("pue.toml")["survey"]
     return {row["year"]: Fact(row["value"], row["unit"], row["source"], row["status"]) for row in surveys}
-
-
-def check_pue(value: float) -> float:
-    """`value`, if it can be a PUE: finite and at least 1, as a facility draws what its computers draw, and more."""
-    if not (math.isfinite(value) and value >= 1):
-        raise ScenarioError(f"a PUE is facility energy over IT energy, at least 1, not {value}: give `--pue 1` or more")
-    return value
 
 
 def _of_year(editions: tuple[Intensity, ...], year: int | None) -> Intensity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +11,7 @@ import click
 from click_default_group import DefaultGroup
 
 from estimator.errors import JoulecastError
+from estimator.words import printable
 
 if TYPE_CHECKING:
     from estimator.crosscheck import CrossCheck
@@ -34,12 +36,33 @@ Examples:
 class _Group(DefaultGroup):  # type: ignore[misc]
     """Runs `model` where no command is named; an error of ours is one line on stderr and exit code 2."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's, and an answer that cannot be written is an error of ours (a closed pipe is nobody's)."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without the µ of µJ
+            sys.stdout.reconfigure(errors="replace")
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            from estimator.report.streams import drop_stdout
+
+            drop_stdout()
+            reason = error.strerror or error
+            click.echo(f"estimate: the answer cannot be written ({reason}): send it to another place", err=True)
+            sys.exit(2)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except JoulecastError as error:
-            click.echo(f"estimate: {error}", err=True)
+            click.echo(f"estimate: {printable(error)}", err=True)
             ctx.exit(2)
+
+
+def _auto_in_any_case(ctx: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    """`AUTO` is auto; the names of devices are read by the catalogue."""
+    return "auto" if name is not None and name.strip().lower() == "auto" else name
 
 
 @click.group(cls=_Group, default="model", default_if_no_args=False, epilog=_EXAMPLES)
@@ -76,7 +99,12 @@ _OPTIONS: tuple[Callable[[_F], _F], ...] = (
     click.option("--search-epochs", type=float, help="Epochs of one trial.  [default: --epochs]"),
     click.option("--search-samples", type=float, help="Samples of one trial.  [default: --samples]"),
     click.option("--inferences", type=float, metavar="N", help="Inferences over the lifetime."),
-    click.option("--hardware", metavar="NAME", help="A device (see `estimate hardware`), or auto.  [default: auto]"),
+    click.option(
+        "--hardware",
+        metavar="NAME",
+        callback=_auto_in_any_case,
+        help="A device (see `estimate hardware`), or auto.  [default: auto]",
+    ),
     click.option("--devices", type=int, metavar="N", help="Devices that share the training.  [default: 1]"),
     click.option("--region", metavar="NAME", help="A country or cloud region (see `estimate regions`)."),
     click.option("--carbon-intensity", type=float, metavar="G", help="Grid carbon intensity in gCO2e/kWh."),
@@ -101,20 +129,26 @@ def model_command(model: str, top: int | None, cross_check: bool, as_json: bool,
     """Estimate MODEL: a .pt or .pt2 file, a Hugging Face directory, file.py:Net, or timm:NAME.
 
     \b
-    MODEL   a pickled nn.Module (.pt, .pth), a torch.export program (.pt2), a directory with config.json,
-            a factory `file.py:Net` or `package.module:callable`, timm:NAME, torchvision:NAME, transformers:DIR
+    MODEL   a pickled nn.Module (.pt, .pth), a torch.export program (.pt2), a directory with the config.json
+            of transformers or diffusers, a factory `file.py:Net` or `package.module:callable`,
+            timm:NAME, torchvision:NAME, transformers:DIR_OR_TYPE
     """
-    from estimator.footprint import as_loaded, estimate
+    from estimator.report.streams import stdout_to_stderr
     from estimator.scenario import Scenario
 
     scenario = Scenario(**options)
-    loaded = as_loaded(model, trust=trust)
-    footprint = estimate(loaded, scenario)
-    check = None
-    if cross_check:
-        from estimator.crosscheck import compare
+    with stdout_to_stderr():  # it is the answer's alone
+        from estimator.footprint import as_loaded, estimate
+        from estimator.sources.building import offline_and_quiet
 
-        check = compare(loaded, scenario)
+        with offline_and_quiet():
+            loaded = as_loaded(model, trust=trust)
+            footprint = estimate(loaded, scenario)
+            check = None
+            if cross_check:
+                from estimator.crosscheck import compare
+
+                check = compare(loaded, scenario)
     _print(footprint, check, top, as_json)
 
 

@@ -1,9 +1,10 @@
 """The energy model: a roofline for the time of each op, and power that follows what the op does.
 
-    time of an op    = kernels x kernel_s + max(FLOPs / rate, bytes / bandwidth)
+    time of an op    = kernels x kernel_s + max(FLOPs / rate, bytes / bandwidth, dynamic energy / power left)
     time of a phase  = max(sum over ops, time the host takes to launch them)     on a GPU, where the host runs ahead
                      = sum over ops + time the host takes to launch them          on a CPU
-    energy           = static power x time + energy per FLOP x FLOPs + energy per byte x bytes
+    energy           = static power x time + dynamic energy
+    dynamic energy   = energy per FLOP x FLOPs + energy per byte x bytes; power left = power limit - static power
 
 The roofline is Williams, Waterman and Patterson 2009; the energy terms are those of Choi et al. 2013, "A roofline
 model of energy" (IPDPS), equations 2 to 4. Rates are sustained ones: the profile holds the efficiencies.
@@ -25,6 +26,7 @@ from estimator.uncertainty import Interval, log_normal
 from estimator.workload import PHASES, Op, Phase, Workload
 
 Bound = Literal["compute", "memory", "launch"]
+_BOUNDS: tuple[Bound, ...] = ("compute", "memory", "launch")
 Floats = NDArray[np.float64]
 
 
@@ -82,16 +84,20 @@ def _price_phase(ops: Sequence[Op], module_calls: int, profile: HardwareProfile)
 
     compute = flops / flop_per_s
     memory = moved / profile.bandwidth_bytes_per_s
-    work = np.maximum(compute, memory)
+    dynamic_j = per_flop * flops + profile.energy_per_byte_j * moved
+    throttled = dynamic_j / (profile.power_limit_w - profile.static_power_w)
+    work = np.maximum(np.maximum(compute, memory), throttled)
     device = launches * profile.kernel_s + work
-    host = launches * profile.launch_s + module_calls * profile.module_call_s / len(ops)
+    one_call_each = profile.asynchronous and ops[0].phase != "optimizer"  # cuDNN launches a call's kernels by itself
+    calls = np.ones_like(launches) if one_call_each else launches
+    host = calls * profile.launch_s + module_calls * profile.module_call_s / len(ops)
     if not profile.asynchronous:
         time, busy = host + device, work
     elif host.sum() > device.sum():  # the device waits for the host all along
         time, busy = host, np.zeros_like(work)
     else:
         time, busy = device, work
-    energy = profile.static_power_w * time + per_flop * flops + profile.energy_per_byte_j * moved
+    energy = profile.static_power_w * time + dynamic_j
     return _PhaseCost(
         time,
         energy,
@@ -127,13 +133,14 @@ def price(workload: Workload, profile: HardwareProfile) -> Estimate:
     energy = {phase: float(cost.energy_j.sum()) for phase, (_, cost) in costs.items()}
     duration = {phase: float(cost.time_s.sum()) for phase, (_, cost) in costs.items()}
     total_j, total_s = sum(energy.values()), sum(duration.values())
-    bounds: tuple[Bound, ...] = ("compute", "memory", "launch")
+    waits: dict[Bound, float] = {b: sum(c.waits_s[b] for _, c in costs.values()) for b in _BOUNDS} if total_s else {}
+    launch_spread = profile.launch_spread * waits.get("launch", 0.0) / (total_s or 1.0)
     return Estimate(
-        energy_j=log_normal(total_j, profile.energy_spread),
-        duration_s=log_normal(total_s, profile.duration_spread),
+        energy_j=log_normal(total_j, math.hypot(profile.energy_spread, launch_spread)),
+        duration_s=log_normal(total_s, math.hypot(profile.duration_spread, launch_spread)),
         batch_size=workload.batch_size,
         phase_energy_j=energy,
         phase_duration_s=duration,
-        bound_shares={b: sum(c.waits_s[b] for _, c in costs.values()) / total_s for b in bounds} if total_s else {},
+        bound_shares={bound: waited / total_s for bound, waited in waits.items()},
         layers=_layers(list(costs.values()), total_j),
     )

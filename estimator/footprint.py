@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,21 +10,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from estimator import carbon, energy, lifecycle, selection
-from estimator.carbon import Intensity
+from estimator import choices, energy, lifecycle, selection
 from estimator.energy import Estimate, LayerCost
+from estimator.errors import ModelFileError
 from estimator.facts import Assumption, AssumptionStatus
 from estimator.hardware import HardwareProfile
-from estimator.inputs import InputSpec, build_inputs, guess_inputs, parse_input
-from estimator.lifecycle import Site, Stage, Training
-from estimator.loss import LOSS, LOSS_RULE
+from estimator.inputs import InputSpec, build_inputs, guess_inputs, is_assumed, parse_input
+from estimator.lifecycle import Stage, Training
 from estimator.optimizers import OPTIMIZERS
 from estimator.scenario import Scenario
 from estimator.sources import LoadedModel, load
 from estimator.trace import TraceInputs, trace, trainable_parameters
 from estimator.workload import Workload
-
-_LOSS = Assumption("loss", LOSS, "", "default", LOSS_RULE)
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,8 @@ def input_specs(model: LoadedModel, scenario: Scenario) -> tuple[tuple[InputSpec
         return specs, Assumption("input", " ".join(scenario.inputs), "", "given", "--input", "--input")
     specs, source = (model.inputs, model.inputs_source) if model.inputs else guess_inputs(model.module)
     shown = " ".join(str(spec) for spec in specs)
-    return specs, Assumption("input", shown, "", "detected", source, "--input")
+    status: AssumptionStatus = "default" if is_assumed(source) else "detected"
+    return specs, Assumption("input", shown, "", status, source, "--input")
 
 
 def workload_of(
@@ -104,45 +103,6 @@ def workload_of(
         optimizer=scenario.value_of("optimizer") if training else None,
         freeze=scenario.freeze if training else (),
     )
-
-
-def _intensity(scenario: Scenario) -> tuple[Intensity, tuple[Assumption, ...]]:
-    """The carbon intensity of the grid, and the assumptions that say which and whose choice it was."""
-    if scenario.carbon_intensity is not None:
-        intensity, flag = carbon.given(scenario.carbon_intensity), "--carbon-intensity"
-    elif scenario.region is not None:
-        intensity, flag = carbon.find_region(scenario.region), "--region"
-    else:
-        intensity, flag = carbon.world_average(), ""
-    status: AssumptionStatus = "given" if flag else "default"
-    edition = f"{intensity.scope}, {intensity.year or 'year unstated'}"
-    grams = round(intensity.carbon_intensity_kg_per_kwh * 1000, 3)
-    return intensity, (
-        Assumption("region", intensity.region, "", status, flag or "nobody chose one", "--region"),
-        Assumption(
-            "carbon intensity", grams, "gCO2e/kWh", status, f"{edition}; {intensity.source}", "--carbon-intensity"
-        ),
-    )
-
-
-def _site(scenario: Scenario, profile: HardwareProfile) -> tuple[Site, tuple[Assumption, ...]]:
-    """Where it runs, and the assumptions behind the way from the device's energy to the facility's and its carbon."""
-    intensity, on_carbon = _intensity(scenario)
-    default = carbon.default_pue()
-    if scenario.pue is None:
-        on_pue = Assumption("pue", default.value, "facility/IT energy", "default", default.source, "--pue")
-    else:
-        on_pue = Assumption("pue", scenario.pue, "facility/IT energy", "given", "--pue", "--pue")
-    on_host = Assumption("host share", profile.host_share, "of device energy", "default", profile.host_share_source)
-    site = Site(profile.host_share, scenario.pue or default.value, intensity, scenario.value_of("devices"))
-    return site, (*on_carbon, on_pue, on_host)
-
-
-def _trial(step: Estimate, scenario: Scenario, site: Site) -> Training:
-    """One trial of the search: the training, with its own epochs and samples where given."""
-    samples = scenario.search_samples or scenario.value_of("samples")
-    epochs = scenario.search_epochs or scenario.value_of("epochs")
-    return lifecycle.training(step, samples, epochs, site, scenario.overhead)
 
 
 def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
@@ -162,21 +122,31 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
             f"the export has a fixed batch of {model.fixed_batch}: batch sizes are ignored and costs scaled from it; "
             "export with a dynamic batch dimension to change that"
         )
+    if any(p.dtype == torch.float64 for p in model.module.parameters()):
+        yield f"the model has float64 parameters, which are priced as {dtype}: real runs cost more"
+    if scenario.value_of("samples") < scenario.value_of("batch_size"):
+        yield "the training set is smaller than one batch: costs are a part of a whole step's; lower --batch-size"
     if facts.trainable_parameters == 0:
         yield "the model has no trainable parameter: its training is forward passes alone"
 
 
-def as_loaded(model: str | nn.Module | LoadedModel, *, trust: bool = False) -> LoadedModel:
+def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust: bool = False) -> LoadedModel:
     """A model by name or path (`estimator.sources.load`), or a module that the caller has built."""
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
     if isinstance(model, LoadedModel):
         return model
     if isinstance(model, nn.Module):
         return LoadedModel(model, type(model).__name__, "nn.Module", None, "")
+    if not isinstance(model, str):
+        raise ModelFileError(
+            f"a model is a path, a name or an nn.Module, not {type(model).__name__}: build it first, as in Net()."
+        )
     return load(model, trust=trust)
 
 
 def estimate(
-    model: str | nn.Module | LoadedModel,
+    model: str | os.PathLike[str] | nn.Module | LoadedModel,
     scenario: Scenario | None = None,
     *,
     hardware: HardwareProfile | None = None,
@@ -190,8 +160,9 @@ def estimate(
     """
     scenario = scenario or Scenario()
     profile, hardware_assumption = selection.choose(scenario, hardware)
-    site, site_assumptions = _site(scenario, profile)
+    site, site_assumptions = choices.site_of(scenario, profile)
     loaded = as_loaded(model, trust=trust)
+    scenario, dtype = choices.with_dtype(loaded, scenario)
     specs, input_assumption = input_specs(loaded, scenario)
     served = workload_of(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False)
     step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True)
@@ -202,12 +173,18 @@ def estimate(
     trained = lifecycle.training(
         step_estimate, scenario.value_of("samples"), scenario.value_of("epochs"), site, scenario.overhead
     )
-    searched = lifecycle.search(_trial(step_estimate, scenario, site), scenario.trials) if scenario.trials else None
+    trial = lifecycle.training(step_estimate, scenario.trial_samples, scenario.trial_epochs, site, scenario.overhead)
+    searched = lifecycle.search(trial, scenario.trials) if scenario.trials else None
     lived = scenario.inferences and lifecycle.lifetime(searched, trained.stage, inference, scenario.inferences)
     return Footprint(
         model=facts,
         hardware=profile,
-        assumptions=(input_assumption, *scenario.assumptions(), _LOSS, hardware_assumption, *site_assumptions),
+        assumptions=(
+            input_assumption,
+            *choices.chosen(loaded, scenario, dtype, step),
+            hardware_assumption,
+            *site_assumptions,
+        ),
         inference_workload=served,
         training_workload=step,
         inference_estimate=served_estimate,

@@ -7,7 +7,6 @@ and a backward, and each `nn.LSTM`/`nn.GRU`/`nn.RNN` call to one op of our own, 
 from __future__ import annotations
 
 import types
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from estimator.guesses import Guesses
 
 _RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 
@@ -128,7 +129,7 @@ class FuseCalls(TorchFunctionMode):
     `guesses` is told where a packed batch of sequences is taken to have the full length throughout.
     """
 
-    def __init__(self, guesses: Counter[str]) -> None:
+    def __init__(self, guesses: Guesses) -> None:
         super().__init__()
         self._guesses = guesses
         self._batches: dict[int, tuple[Tensor, int]] = {}  # of packed sequences: batch sizes (kept alive), the batch
@@ -145,7 +146,7 @@ class FuseCalls(TorchFunctionMode):
         if name in _RECURRENT and getattr(torch._VF, name) is func:
             return _recurrent_call(name, *args, **kwargs)
         if name == "_pack_padded_sequence":
-            self._guesses["every packed sequence has the full length"] += 1
+            self._guesses.note("every packed sequence has the full length (an upper bound)")
             data, sizes = _packed(args[0], args[2])
             self._batches[id(sizes)] = sizes, data.shape[0] // sizes.shape[0]
             return data, sizes

@@ -19,7 +19,7 @@ from estimator.workload import CONTRACTIONS, Kind
 ProfileStatus = Literal["calibrated", "published", "datasheet", "generic"]
 Rate = Literal["float32", "tf32", "bfloat16", "float16", "vector"]
 _PRICED_AS: Mapping[Kind, Kind] = {"rnn": "matmul"}  # a recurrent step is matrix products; its launches are its own
-_DTYPE_RATES: tuple[Rate, ...] = ("tf32", "bfloat16", "float16")
+_NARROW: tuple[Rate, ...] = ("tf32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class HardwareProfile:
     """A machine as the energy model sees it. SI units; rates are sustained ones: peak times learned efficiency.
 
     On a device that runs asynchronously (a GPU) the host launches ahead: a phase lasts as long as the slower of the
-    two. `energy_spread` and `duration_spread` are standard deviations of log(measured / predicted). `host_share` is
-    what the rest of the node draws, as a share of the device's own energy.
+    two. `energy_spread` and `duration_spread` are standard deviations of log(measured / predicted); `launch_spread` is
+    that of the host's launch cost, and counts as far as a workload waits for it. `host_share` is what the rest of the
+    node draws, as a share of the device's own energy. The device slows down where it would draw more than
+    `power_limit_w`.
     """
 
     name: str
@@ -40,6 +42,7 @@ class HardwareProfile:
     bandwidth_bytes_per_s: float
     energy_per_byte_j: float
     static_power_w: float
+    power_limit_w: float
     kernel_s: float
     launch_s: float
     module_call_s: float
@@ -48,6 +51,7 @@ class HardwareProfile:
     host_share_source: str
     energy_spread: float
     duration_spread: float
+    launch_spread: float
     memory_bytes: float | None
     source: str
 
@@ -88,6 +92,51 @@ def _catalogue_spread(device: Device) -> float:
     return stdev(math.log(_required(d, "tdp_w") / _required(d, "float32_flop_per_s")) for d in of_kind)
 
 
+def _peaks(device: Device) -> dict[Rate, float]:
+    """The device's peak rates. TF32 counts on NVIDIA only, where PyTorch's convolutions use it by default."""
+    peaks: dict[Rate, float] = {
+        "vector": _required(device, "vector_flop_per_s"),
+        "float32": _required(device, "float32_flop_per_s"),
+    }
+    for dtype in _NARROW:
+        peak = device.flop_per_s(dtype)
+        if peak is not None and (dtype != "tf32" or device.vendor == "nvidia"):
+            peaks[dtype] = peak
+    return peaks
+
+
+def _on_matrix_units(peaks: Mapping[Rate, float], c: Mapping[str, float]) -> frozenset[Rate]:
+    """The rates that have coefficients of their own: narrow dtypes, where the device has units for them."""
+    fast = any(peaks[rate] > 1.5 * peaks["vector"] for rate in _NARROW if rate in peaks)
+    return frozenset(_NARROW) if fast and "matrix_flop_power_share" in c else frozenset()
+
+
+def _sustained(device: Device, c: Mapping[str, float], slowed: float) -> dict[tuple[Kind, Rate], float]:
+    """FLOP/s by kind of op and rate. No dtype is slower than float32: libraries pick the faster algorithm."""
+    peaks = _peaks(device)
+    matrix = _on_matrix_units(peaks, c)
+    rates: dict[tuple[Kind, Rate], float] = {}
+    for kind in CONTRACTIONS:
+        efficiency = f"{_PRICED_AS.get(kind, kind)}_efficiency"
+        for rate, peak in peaks.items():
+            rates[kind, rate] = slowed * peak * c[efficiency + "_matrix" if rate in matrix else efficiency]
+        for rate in _NARROW:
+            if rate in peaks:
+                rates[kind, rate] = max(rates[kind, rate], rates[kind, "float32"])
+    return rates
+
+
+def _flop_energies(device: Device, c: Mapping[str, float], slowed: float) -> dict[Rate, float]:
+    """Joules per FLOP by rate; no dtype costs more than float32."""
+    peaks, tdp_w = _peaks(device), _required(device, "tdp_w")
+    matrix, voltage = _on_matrix_units(peaks, c), slowed ** c["voltage_exponent"]
+    energies = {
+        rate: voltage * c["matrix_flop_power_share" if rate in matrix else "flop_power_share"] * tdp_w / peak
+        for rate, peak in peaks.items()
+    }
+    return {rate: min(joules, energies["float32"]) if rate in _NARROW else joules for rate, joules in energies.items()}
+
+
 def from_datasheet(
     device: Device, model: Mapping[str, float] | None = None, clock_hz: float | None = None
 ) -> HardwareProfile:
@@ -102,48 +151,31 @@ def from_datasheet(
     facts = {} if model else coefficients()["gpu" if asynchronous else "cpu"]
     c = model or {name: fact.value for name, fact in facts.items()}
     slowed = clock_hz / device.boost_clock_hz if clock_hz and device.boost_clock_hz else 1.0
-    tdp_w, vector = _required(device, "tdp_w"), _required(device, "vector_flop_per_s")
-    bandwidth = _required(device, "bandwidth_bytes_per_s")
-    peaks: dict[Rate, float] = {"vector": vector, "float32": _required(device, "float32_flop_per_s")}
-    for dtype in _DTYPE_RATES:
-        peak = device.flop_per_s(dtype)
-        if peak is not None:
-            peaks[dtype] = peak
-    apart = {rate for rate, peak in peaks.items() if peak > 1.5 * vector and "matrix_flop_power_share" in c}
-    units = {rate: "_matrix" if rate in apart else "" for rate in peaks}
-    flop_per_s: dict[tuple[Kind, Rate], float] = {
-        (kind, rate): slowed * peak * c[f"{_PRICED_AS.get(kind, kind)}_efficiency{units[rate]}"]
-        for kind in CONTRACTIONS
-        for rate, peak in peaks.items()
-    }
-    energy_per_flop_j: dict[Rate, float] = {
-        rate: slowed ** c["voltage_exponent"]
-        * c["matrix_flop_power_share" if rate in apart else "flop_power_share"]
-        * (tdp_w / peak)
-        for rate, peak in peaks.items()
-    }
-    nominal_hz = None if asynchronous else device.base_clock_hz
+    tdp_w, bandwidth = _required(device, "tdp_w"), _required(device, "bandwidth_bytes_per_s")
     generic = device.name.startswith("generic-")
     unlike = _catalogue_spread(device) if generic else 0.0
+    nominal_hz = None if asynchronous else device.base_clock_hz
     host_speed = nominal_hz / c["host_clock_hz"] if nominal_hz else 1.0
     return HardwareProfile(
         name=device.name,
         title=device.title,
         status="generic" if generic else "datasheet",
         asynchronous=asynchronous,
-        flop_per_s=MappingProxyType(flop_per_s),
-        energy_per_flop_j=MappingProxyType(energy_per_flop_j),
+        flop_per_s=MappingProxyType(_sustained(device, c, slowed)),
+        energy_per_flop_j=MappingProxyType(_flop_energies(device, c, slowed)),
         bandwidth_bytes_per_s=bandwidth * c["bandwidth_efficiency"],
         energy_per_byte_j=c["byte_power_share"] * tdp_w / bandwidth,
         static_power_w=c["static_power_share"] * tdp_w,
+        power_limit_w=tdp_w,
         kernel_s=c["kernel_s"] / slowed,
         launch_s=c["launch_s"] / host_speed,
         module_call_s=c["module_call_s"] / host_speed,
         tensors_per_optimizer_launch=int(c["tensors_per_optimizer_launch"]),
         host_share=c["host_share"],
         host_share_source=facts["host_share"].source if facts else "",
-        energy_spread=math.hypot(c["energy_spread"], unlike),
+        energy_spread=math.hypot(c["energy_spread"], c["host_spread"], unlike),
         duration_spread=math.hypot(c["duration_spread"], unlike),
+        launch_spread=c["launch_spread"],
         memory_bytes=device.memory_bytes,
         source="its spec sheet, with efficiencies and power shares fitted on published measurements of other machines",
     )

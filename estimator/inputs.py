@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import InputError
+from estimator.words import one_line, printable
 
 if TYPE_CHECKING:
     import torch
@@ -90,13 +91,38 @@ def build_inputs(
     return tuple(args), kwargs
 
 
+def is_assumed(source: str) -> bool:
+    """Whether `source`, as `guess_inputs` or a model source words it, says that a dimension was assumed.
+
+    By convention such a sentence ends in the word "assumed", and no other does; names that come from a model stand
+    before the end, so they cannot say it.
+    """
+    return source.endswith(" assumed")
+
+
+def lazy_layers(module: torch.nn.Module) -> str:
+    """The sentence for a model whose lazy layers have no sizes yet, "" where every size is known."""
+    import torch
+
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor):
+            return (
+                f"the model has lazy layers whose sizes are not known before its first batch ({printable(name)}): call "
+                "it once on an example, model(example_input), before you give or save it, or export it as a .pt2 file"
+            )
+    return ""
+
+
 def guess_inputs(module: torch.nn.Module) -> tuple[tuple[InputSpec, ...], str]:
     """The inputs of a model and where they come from: its library's own settings, else its first layer.
 
-    Raises `InputError` naming `--input` where neither tells.
+    `is_assumed` tells of the second whether it assumed a dimension. Raises `InputError` naming `--input` where
+    neither tells.
     """
     from estimator.sources.library_inputs import inputs_of_library_model
 
+    if unknown := lazy_layers(module):
+        raise InputError(unknown)
     try:
         found = inputs_of_library_model(module)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # settings of an unexpected kind
@@ -110,11 +136,9 @@ def _from_first_layer(module: torch.nn.Module) -> tuple[tuple[InputSpec, ...], s
 
     if isinstance(module, torch.nn.Transformer):
         spec = _sequence(module.d_model, module.batch_first)
-        return (
-            spec,
-            spec,
-        ), f"nn.Transformer of width {module.d_model}: source and target of {DEFAULT_TOKENS} steps assumed"
-    for layer in _first_layers(module):
+        source = f"nn.Transformer of width {module.d_model}: source and target of {DEFAULT_TOKENS} steps assumed"
+        return (spec, spec), source
+    for layer in module.modules():  # a layer before its parts: attention, and a Linear that has parametrizations
         found = _of_layer(layer)
         if found is not None:
             specs, assumed = found
@@ -122,19 +146,6 @@ def _from_first_layer(module: torch.nn.Module) -> tuple[tuple[InputSpec, ...], s
     raise InputError(
         f"no input could be derived from {type(module).__name__}: give one sample's shape with `--input`, {FORMS}"
     )
-
-
-def _first_layers(module: torch.nn.Module) -> Iterable[torch.nn.Module]:
-    """The layers in the order of their registration; one that is a whole (attention, RNN) is not looked into."""
-    import torch
-
-    whole = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer, torch.nn.TransformerDecoderLayer)
-    children = [child for child in module._modules.values() if child is not None]
-    if not children or isinstance(module, whole):
-        yield module
-        return
-    for child in children:
-        yield from _first_layers(child)
 
 
 def _of_layer(layer: torch.nn.Module) -> tuple[tuple[InputSpec, ...], str] | None:
@@ -161,8 +172,7 @@ def _of_layer(layer: torch.nn.Module) -> tuple[tuple[InputSpec, ...], str] | Non
 
 
 def _described(layer: torch.nn.Module) -> str:
-    words = " ".join(layer.extra_repr().split())
-    return f"{type(layer).__name__}({words[:60]}{'...' if len(words) > 60 else ''})"
+    return f"{one_line(type(layer).__name__, 60)}({one_line(layer.extra_repr(), 63)})"
 
 
 def _sequence(width: int, batch_first: bool, steps: int = DEFAULT_TOKENS) -> InputSpec:
@@ -208,7 +218,9 @@ def _decoder_layer(layer: Any) -> tuple[tuple[InputSpec, ...], str]:
 def _batch_norm(layer: Any) -> tuple[tuple[InputSpec, ...], str]:
     import torch
 
-    sizes = {torch.nn.BatchNorm2d: (DEFAULT_IMAGE, DEFAULT_IMAGE), torch.nn.BatchNorm3d: (16, 112, 112)}.get(
-        type(layer), ()
-    )
-    return (InputSpec((layer.num_features, *sizes)),), f"{layer.num_features} channels assumed"
+    kinds = ((torch.nn.BatchNorm2d, (DEFAULT_IMAGE, DEFAULT_IMAGE)), (torch.nn.BatchNorm3d, (16, 112, 112)))
+    sizes = next((sizes for kind, sizes in kinds if isinstance(layer, kind)), ())
+    channels = layer.num_features
+    if not sizes:
+        return (InputSpec((channels,)),), f"{channels} features per sample"
+    return (InputSpec((channels, *sizes)),), f"{channels} channels, {'x'.join(map(str, sizes))} assumed"

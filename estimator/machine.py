@@ -11,11 +11,12 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from estimator.catalogue import Device, find
+from estimator.catalogue import Device, Kind, find
 from estimator.errors import HardwareError
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -29,30 +30,42 @@ _ARM_PARTS = {
 """Names, as lscpu gives them, of "CPU part" where "CPU implementer" is Arm's 0x41: /proc/cpuinfo has no more on ARM."""
 
 
-def present(nvml: Any = None, cpuinfo: str | None = None, visible: str | None = None) -> tuple[str, ...]:
-    """Names of the GPUs, then of the CPU, as drivers and operating system report them.
+@dataclass(frozen=True)
+class Seen:
+    """A device of this machine, as its driver or the operating system names it."""
+
+    kind: Kind
+    name: str
+
+
+def present(nvml: Any = None, cpuinfo: str | None = None, visible: str | None = None) -> tuple[Seen, ...]:
+    """The GPUs, then the CPU, as drivers and operating system report them.
 
     nvml: the pynvml module or its like; `None` imports it, if it is there.
     cpuinfo: text in the form of /proc/cpuinfo; `None` asks the operating system.
     visible: the value of CUDA_VISIBLE_DEVICES; `None` reads the environment.
     """
     cpu = cpu_name(cpuinfo)
-    return (*gpu_names(nvml, visible), *((cpu,) if cpu else ()))
+    gpus = tuple(Seen("gpu", name) for name in gpu_names(nvml, visible))
+    return (*gpus, Seen("cpu", cpu)) if cpu else gpus
 
 
-def detect(names: Sequence[str] | None = None) -> tuple[Device | None, str]:
-    """The best device of this machine in the catalogue, with its raw name: the first known GPU, else the CPU.
+def detect(seen: Sequence[Seen] | None = None) -> tuple[Device | None, Seen | None]:
+    """What this machine computes on: its first GPU that the catalogue has; its CPU only where it has no GPU at all.
 
-    Where no name is in the catalogue: `None` and the first raw name ("" where there is none). A name that could be
-    several devices counts as not known: never a guess. `names` stands for `present()`.
+    Where the catalogue has none of them: `None`, and the first GPU, or the CPU, as it was seen (`None` where nothing
+    was). A name that could be several devices counts as not known: never a guess. `seen` stands for `present()`.
     """
-    seen = present() if names is None else tuple(names)
-    for name in seen:
+    devices = present() if seen is None else tuple(seen)
+    eligible = tuple(device for device in devices if device.kind == "gpu") or devices
+    for device in eligible:
         try:
-            return find(name), name
+            found = find(device.name)
         except HardwareError:
             continue
-    return None, seen[0] if seen else ""
+        if found.kind == device.kind and found.vendor != "generic":
+            return found, device
+    return None, eligible[0] if eligible else None
 
 
 def gpu_names(nvml: Any = None, visible: str | None = None) -> tuple[str, ...]:

@@ -5,54 +5,21 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from estimator.formulas import OpFacts
+from estimator.guesses import READS_VALUES, Guesses
 from estimator.memo import Result, call_key, maker_of, result_of
-from estimator.workload import Op, Phase
+from estimator.workload import CONTRACTIONS, Op, Phase
 
-aten = torch.ops.aten
-
-
-class NeedsValues(RuntimeError):
-    """The model reads a tensor's value, which a meta tensor does not have."""
-
-
-_READS_VALUES = frozenset(
-    {aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select, aten.repeat_interleave, aten._unique2}
-)
-_INDEXING = frozenset({aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_})
 _OF_ONE_DTYPE = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "convolution"})
-
-
-def _guess(name: str, t: Tensor) -> Any:
-    """The stated guess for a value that only data would tell: true, present, 1, all different, repeated once."""
-    if name == "_local_scalar_dense":
-        return True if t.dtype == torch.bool else 1.0 if t.is_floating_point() else 1
-    if name == "equal":
-        return True
-    if name == "repeat_interleave":
-        return t.new_empty(t.numel())
-    if name == "_unique2":
-        return t.new_empty(t.numel()), t.new_empty(t.shape, dtype=torch.long), t.new_empty(t.numel(), dtype=torch.long)
-    return t.new_empty((t.numel(), t.dim()), dtype=torch.long) if name == "nonzero" else t.new_empty(t.numel())
-
-
-def _all_selected(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """`x[mask]` with every element selected: each boolean mask becomes the index tensors that it stands for."""
-    out: list[Tensor | None] = []
-    for i in indices:
-        mask = i is not None and i.dtype == torch.bool
-        out += [i.new_empty(i.numel(), dtype=torch.long)] * i.dim() if mask and i is not None else [i]
-    return out
 
 
 def tensors_in(values: Any, into: list[Tensor]) -> list[Tensor]:
@@ -73,9 +40,10 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
         self.module_calls = 0
         self.uncovered: Counter[str] = Counter()
-        self.guesses: Counter[str] = Counter()
+        self.guesses = Guesses(allowed=guess)
+        self.loss = ""
         self.entered = ("", "")
-        self._layers, self._guess = layers, guess
+        self._layers = layers
         self._stack = [("", "")]
         self._first_nodes, self._layers_of_nodes = [_get_sequence_nr()], [("", "")]
         self._facts: dict[Any, tuple[OpFacts, Result]] = {}
@@ -116,11 +84,9 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs, packet = kwargs or {}, func._overloadpacket
-        if packet in _READS_VALUES:
-            return self._read_value(func, args, kwargs)
-        if packet in _INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1]):
-            args = (args[0], _all_selected(args[1]), *args[2:])
-            self.guesses["every element of a boolean mask is selected"] += 1
+        if packet in READS_VALUES:
+            return self.guesses.read(func, args, kwargs, self._stack[-1][0], len(self.ops))
+        args = self.guesses.whole_masks(packet, args, self._stack[-1][0], len(self.ops))
         known = self._facts.get(func)
         if known is None:
             known = self._facts[func] = OpFacts.of(func), result_of(func)
@@ -145,16 +111,6 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.uncovered[str(func._overloadpacket)] += 1
         return out
 
-    def _read_value(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name = func._overloadpacket.__name__
-        if not self._guess:
-            raise NeedsValues(name)
-        try:
-            return func(*args, **kwargs)  # FakeTensorMode knows constants
-        except (DataDependentOutputException, DynamicOutputShapeException, NotImplementedError, RuntimeError):
-            self.guesses[f"the result of {name.strip('_')} in {self._stack[-1][0] or 'the model'}"] += 1
-            return _guess(name, args[0])
-
     def _place(self) -> tuple[Phase, tuple[str, str]]:
         """Phase and layer of the op just run; a backward op belongs to the layer of its forward op."""
         here, node = self._stack[-1], torch._C._current_autograd_node()
@@ -175,11 +131,13 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
         raise RuntimeError(f"{facts.name} of integers and floating numbers")  # meta kernels let it pass
     read, written = facts.count_bytes(args, ins, outs)
     first = outs or ins
+    # (a + bi)(c + di) is four real multiply-accumulates
+    times = 4 if facts.kind in CONTRACTIONS and any(t.is_complex() for t in ins) else 1
     return partial(
         Op,
         name=facts.name,
         kind=facts.kind,
-        flops=facts.count_flops(args, out, ins + outs),
+        flops=times * facts.count_flops(args, out, ins + outs),
         bytes_read=read,
         bytes_written=written,
         dtype=str(first[0].dtype)[6:] if first else "",

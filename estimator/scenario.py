@@ -13,6 +13,9 @@ from estimator.facts import Assumption
 DTYPES = ("float32", "bfloat16", "float16")
 OPTIMIZER_NAMES = ("sgd", "momentum", "adam", "adamw")
 
+_MOST = 1e18
+"""No amount is larger: all products stay finite."""
+
 _PAPER = "the setting of Gitzel et al. 2023, Table 6"
 _DEFAULTS: dict[str, tuple[Any, str, str]] = {
     "epochs": (10, "epochs", _PAPER),
@@ -58,18 +61,25 @@ class Scenario:
     pue: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "samples", "search_epochs", "search_samples", "trials", "inferences"):
-            _check_positive(name, getattr(self, name))
+        for name in ("inputs", "freeze"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences"):
+            _check_amount(name, getattr(self, name))
         for name in ("batch_size", "inference_batch_size", "devices", "trials"):
-            _check_whole(name, getattr(self, name))
+            value = getattr(self, name)
+            _check_whole(name, value)
+            object.__setattr__(self, name, None if value is None else int(value))
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
-        if self.overhead is not None and not 0 <= self.overhead < 1:
+        if self.overhead is not None and not (_is_number(self.overhead) and 0 <= self.overhead < 1):
             raise ScenarioError(
-                f"--overhead is a share of the training energy, from 0 up to but not 1: {self.overhead}."
+                f"--overhead is a share of the training energy, from 0 up to but not 1, not {self.overhead!r}."
             )
-        if self.pue is not None and not (math.isfinite(self.pue) and self.pue >= 1):
-            raise ScenarioError(f"--pue is facility energy over IT energy, at least 1: {self.pue}.")
+        if self.pue is not None and not (_is_number(self.pue) and 1 <= self.pue <= _MOST):
+            raise ScenarioError(f"--pue is facility energy over IT energy, at least 1, not {self.pue!r}.")
+        if self.carbon_intensity is not None and not _is_number(self.carbon_intensity):
+            raise ScenarioError(f"--carbon-intensity is a number of gCO2e/kWh, not {self.carbon_intensity!r}.")
         if self.region is not None and self.carbon_intensity is not None:
             raise ScenarioError("--region and --carbon-intensity exclude each other; give one of them.")
         if self.trials is None and (self.search_epochs is not None or self.search_samples is not None):
@@ -80,31 +90,60 @@ class Scenario:
         given = getattr(self, name)
         return _DEFAULTS[name][0] if given is None else given
 
+    @property
+    def trial_epochs(self) -> float:
+        """Epochs of one trial of the search: its own, else the training's."""
+        return float(self.search_epochs or self.value_of("epochs"))
+
+    @property
+    def trial_samples(self) -> float:
+        """Samples of one trial of the search: its own, else the training's."""
+        return float(self.search_samples or self.value_of("samples"))
+
     def assumptions(self) -> Iterable[Assumption]:
-        """The values of this scenario that have a default, and whether they were given."""
+        """The choices of this scenario and whether they were given; hardware, region and PUE are told elsewhere."""
         for name, (default, unit, source) in _DEFAULTS.items():
+            given = getattr(self, name)
             if name == "hardware":  # what it resolves to is known only later
                 continue
-            given = getattr(self, name)
-            flag = "--" + name.replace("_", "-")
             if given is None:
-                yield Assumption(name, default, unit, "default", source, flag)
+                yield Assumption(name, default, unit, "default", source, _option(name))
             else:
-                yield Assumption(name, given, unit, "given", flag, flag)
+                yield _given(name, given, unit)
+        if self.freeze:
+            yield _given("freeze", " ".join(self.freeze), "")
+        if self.overhead is not None:
+            yield _given("overhead", self.overhead, "of the training energy")
+        if self.trials is not None:
+            yield _given("trials", self.trials, "trials")
+            for name, like in (("search_epochs", "epochs"), ("search_samples", "samples")):
+                given = getattr(self, name)
+                as_trained = Assumption(name, self.value_of(like), like, "default", "as the training", _option(name))
+                yield as_trained if given is None else _given(name, given, like)
+        if self.inferences is not None:
+            yield _given("inferences", self.inferences, "inferences")
+
+
+def _given(name: str, value: float | int | str, unit: str) -> Assumption:
+    return Assumption(name, value, unit, "given", _option(name), _option(name))
 
 
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _check_positive(name: str, value: float | None) -> None:
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise ScenarioError(f"{_option(name)} is a number above 0, not {value}.")
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_amount(name: str, value: float | None) -> None:
+    if value is not None and not (_is_number(value) and 0 < value <= _MOST):
+        raise ScenarioError(f"{_option(name)} is a number above 0 and up to {_MOST:g}, not {value!r}.")
 
 
 def _check_whole(name: str, value: float | None) -> None:
-    if value is not None and not (math.isfinite(value) and value >= 1 and value == int(value)):
-        raise ScenarioError(f"{_option(name)} is a whole number from 1 up, not {value}.")
+    if value is not None and not (_is_number(value) and 1 <= value <= _MOST and value == int(value)):
+        raise ScenarioError(f"{_option(name)} is a whole number from 1 up, not {value!r}.")
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
@@ -112,4 +151,4 @@ def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> Non
         raise ScenarioError(f"{_option(name)} is one of {', '.join(choices)}, not {value!r}.")
 
 
-SCENARIO_FIELDS = tuple(f.name for f in fields(Scenario))
+SCENARIO_FIELDS = tuple(field.name for field in fields(Scenario))

@@ -11,13 +11,19 @@ _FLAG = "--hardware"
 
 
 def _detected() -> tuple[HardwareProfile, Assumption]:
-    device, seen = machine.detect()
-    if device is not None:
+    """The device of this machine; a middling one of its kind where the catalogue does not have it."""
+    present = machine.present()
+    device, seen = machine.detect(present)
+    if device is not None and seen is not None:
         profile = from_datasheet(device)
-        return profile, Assumption("hardware", profile.name, "", "detected", f"found here: {seen}", _FLAG)
-    profile = from_datasheet(catalogue.generic("cpu"))
-    why = f"{seen!r} is not in the catalogue" if seen else "no device was recognised here"
-    return profile, Assumption("hardware", profile.name, "", "default", f"{why}; medians of the catalogue", _FLAG)
+        passed = ", ".join(other.name for other in present[: present.index(seen)])
+        source = f"found here: {seen.name}" + (f" (not in the catalogue: {passed})" if passed else "")
+        return profile, Assumption("hardware", profile.name, "", "detected", source, _FLAG)
+    kind = seen.kind if seen else "cpu"
+    profile = from_datasheet(catalogue.generic(kind))
+    why = f"the {kind.upper()} {seen.name!r} is not in the catalogue" if seen else "no device was recognised here"
+    source = f"{why}; medians of its {kind.upper()}s; name a like one with {_FLAG}"
+    return profile, Assumption("hardware", profile.name, "", "default", source, _FLAG)
 
 
 def choose(scenario: Scenario, given: HardwareProfile | None = None) -> tuple[HardwareProfile, Assumption]:

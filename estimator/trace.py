@@ -23,9 +23,10 @@ from torch.utils._pytree import tree_map
 
 from estimator.errors import FOREIGN_ERRORS, InputError, ScenarioError
 from estimator.fused import FuseCalls
-from estimator.loss import training_loss
+from estimator.guesses import EndlessLoop, NeedsValues
+from estimator.loss import assumed_loss
 from estimator.optimizers import optimizer_ops
-from estimator.recorder import NeedsValues, OpRecorder, tensors_in
+from estimator.recorder import OpRecorder, tensors_in
 from estimator.workload import Workload
 
 
@@ -36,6 +37,18 @@ class TraceInputs:
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 1
+
+
+class _Stopped(Exception):
+    """What the model's own code raised, and the (path, type) of the layer last entered before."""
+
+    def __init__(self, error: BaseException, layer: tuple[str, str]) -> None:
+        super().__init__()
+        self.error, self.layer = error, layer
+
+
+_FAILURES = (_Stopped, *FOREIGN_ERRORS)
+"""What ends a pass: the model's code, or torch where it cannot set the pass up."""
 
 
 @contextlib.contextmanager
@@ -101,6 +114,36 @@ def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, de
     return ghosts
 
 
+@contextlib.contextmanager
+def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
+    """The model's own code may raise anything, or exit: that becomes `_Stopped`; the user's interrupt does not."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise _Stopped(error, recorder.entered) from error
+
+
+def _one_pass(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: OpRecorder,
+    trainable: frozenset[str] | None,
+) -> None:
+    """Forward, and backward if this is training; both run the model's code (custom and checkpointed functions)."""
+    output = module(*args, **kwargs)
+    if trainable is None:
+        return
+    recorder.layer_scope("", "loss")
+    loss, recorder.loss = assumed_loss(output)
+    if loss is not None:
+        seed = torch.ones_like(loss)
+        recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
+        loss.backward(seed)  # type: ignore[no-untyped-call]
+    elif trainable:
+        recorder.guesses.note("no backward pass: no output of the model depends on a trained parameter")
+
+
 def _run(
     module: nn.Module,
     inputs: TraceInputs,
@@ -110,7 +153,7 @@ def _run(
     fake: bool = False,
     guess: bool = False,
 ) -> OpRecorder:
-    """One pass under the recorder; `trainable` is None for inference. Raises what the model's own code raises.
+    """One pass under the recorder; `trainable` is None for inference. Raises `_Stopped` where the model's code raises.
 
     `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
     """
@@ -135,37 +178,34 @@ def _run(
         stack.enter_context(FuseCalls(recorder.guesses))
         stack.enter_context(recorder)
         stack.enter_context(_reparametrize_module(module, ghosts, tie_weights=False))
-        try:
-            output = module(*args, **kwargs)
-        except FOREIGN_ERRORS as error:
-            error.recorder = recorder  # type: ignore[union-attr]
-            raise
-        if training:
-            recorder.layer_scope("", "loss")
-            loss = training_loss(output)
-            if loss is not None:
-                seed = torch.ones_like(loss)
-                recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
-                loss.backward(seed)  # type: ignore[no-untyped-call]
-            elif trainable:
-                recorder.guesses["no backward pass: no output of the model depends on a trained parameter"] += 1
+        with _told_by_layer(recorder):
+            _one_pass(module, args, kwargs, recorder, trainable)
     return recorder
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"forward calls sys.exit ({error})"
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
     return lines[0].rstrip(".") if len(lines[0]) <= 200 else lines[0][:197] + "..."
 
 
-def _does_not_fit(error: BaseException, inputs: TraceInputs) -> InputError:
+def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
+    """The error for one of `_FAILURES`: the input, the layer, what was raised, and a remedy."""
+    error, path, layer_type = failure, "", ""
+    if isinstance(failure, _Stopped):
+        error, (path, layer_type) = failure.error, failure.layer
+    where = f" in layer {path or 'the model'} ({layer_type})" if layer_type else ""
+    if isinstance(error, EndlessLoop):
+        return InputError(
+            f"forward loops on a tensor's value{where}, and no guess of that value ends the loop; bound the loop by a "
+            "number of rounds, such as `for _ in range(50)`."
+        )
     shapes = ", ".join(
         "x".join(map(str, t.shape)) for t in tensors_in((inputs.args, tuple(inputs.kwargs.values())), [])
     )
-    recorder = getattr(error, "recorder", None)
-    path, layer_type = recorder.entered if recorder else ("", "")
-    where = f" in layer {path or 'the model'} ({layer_type})" if layer_type else ""
     sentence = _sentence(error)
     remedy = "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
     if re.search("bf16|bfloat16", sentence, re.IGNORECASE):
@@ -179,8 +219,27 @@ def _guessing_all(
     """The last resort, for a model with plain tensors on meta, which do not mix with fake ones on the CPU."""
     try:
         return _run(module, inputs, trainable, dtype, guess=True)
-    except FOREIGN_ERRORS as error:
-        raise _does_not_fit(error, inputs) from error
+    except _FAILURES as failure:
+        raise _does_not_fit(failure, inputs) from failure
+
+
+def _traced(module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype) -> OpRecorder:
+    """On meta tensors, else on fake ones, else on meta tensors with every value guessed."""
+    try:
+        return _run(module, inputs, trainable, dtype)
+    except _FAILURES as on_meta:
+        try:
+            return _run(module, inputs, trainable, dtype, fake=True, guess=True)
+        except _FAILURES as on_fake:
+            if _raised(on_fake, EndlessLoop):
+                raise _does_not_fit(on_fake, inputs) from on_fake
+            if not _raised(on_meta, NeedsValues):
+                raise _does_not_fit(on_meta, inputs) from on_fake
+            return _guessing_all(module, inputs, trainable, dtype)
+
+
+def _raised(failure: BaseException, kind: type[Exception]) -> bool:
+    return isinstance(failure, _Stopped) and isinstance(failure.error, kind)
 
 
 def trace(
@@ -200,17 +259,10 @@ def trace(
     torch_dtype: torch.dtype = getattr(torch, dtype)
     trainable = trainable_parameters(module, freeze) if optimizer else None
     with module_mode(module, training=optimizer is not None):
-        try:
-            recorder = _run(module, inputs, trainable, torch_dtype)
-        except FOREIGN_ERRORS as on_meta:
-            try:
-                recorder = _run(module, inputs, trainable, torch_dtype, fake=True, guess=True)
-            except FOREIGN_ERRORS as error:
-                if not isinstance(on_meta, NeedsValues):
-                    raise _does_not_fit(on_meta, inputs) from error
-                recorder = _guessing_all(module, inputs, trainable, torch_dtype)
+        recorder = _traced(module, inputs, trainable, torch_dtype)
     ops = recorder.ops
     if optimizer and trainable:
         ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
-    guesses = tuple(f"{what} ({n} times)" if n > 1 else what for what, n in recorder.guesses.items())
-    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, dict(recorder.uncovered), guesses)
+    uncovered = dict(recorder.uncovered)
+    guesses = recorder.guesses.told()
+    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, uncovered, guesses, recorder.loss)

@@ -5,7 +5,6 @@ One convention, everywhere: **2 FLOPs per multiply-accumulate**.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,7 +76,7 @@ class Workload:
 
     `module_calls` counts the calls of `nn.Module`s in the forward pass; `uncovered_ops` names ops without a FLOP
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
-    real data would tell.
+    real data would tell; `loss` names the loss of a training step, "" where there is none.
     """
 
     ops: tuple[Op, ...]
@@ -85,6 +84,7 @@ class Workload:
     module_calls: int
     uncovered_ops: Mapping[str, int] = field(default_factory=dict)
     guesses: tuple[str, ...] = ()
+    loss: str = ""
 
     @cached_property
     def flops(self) -> int:
@@ -106,11 +106,6 @@ class Workload:
         """Bytes moved for one sample; falls with the batch size, since weights are read once a batch."""
         return self.bytes_moved / self.batch_size
 
-    @property
-    def launches(self) -> int:
-        """Kernels launched for the batch."""
-        return sum(op.launches for op in self.ops)
-
     def of_phase(self, phase: Phase) -> tuple[Op, ...]:
         """The ops of one phase, in the order in which they ran."""
         return tuple(op for op in self.ops if op.phase == phase)
@@ -119,8 +114,3 @@ class Workload:
         """FLOPs of the ops of `kinds`, in `phase` or in all of them."""
         wanted = frozenset(kinds)
         return sum(op.flops for op in self.ops if op.kind in wanted and phase in (None, op.phase))
-
-    @cached_property
-    def kind_counts(self) -> Mapping[Kind, int]:
-        """How many ops there are of each kind."""
-        return Counter(op.kind for op in self.ops)

@@ -1,24 +1,24 @@
-"""A `Footprint` as text for a terminal, 80 columns and wider."""
+"""A `Footprint` as text for a terminal; in a narrow one its tables become lists."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from estimator.crosscheck import PARTS, CrossCheck
 from estimator.facts import Assumption
 from estimator.footprint import Footprint
 from estimator.lifecycle import PAPER_OVERHEAD, Stage
+from estimator.report.layout import Column, columns, grid
 from estimator.units import duration, si
+from estimator.words import printable
 from estimator.workload import PHASES
 
 _ROOM_FOR_SOURCES = 110
-_COUNTED = frozenset({"epochs", "samples", "devices"})
+_COUNTED = frozenset({"epochs", "samples", "devices", "trials", "inferences"})
 
 _STATUS_WORDS = {
     "calibrated": "calibrated on this machine",
@@ -28,73 +28,78 @@ _STATUS_WORDS = {
 }
 
 
-def _table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", header_style="dim")
-    return table
-
-
-def _model_lines(footprint: Footprint) -> Iterator[str]:
+def _model_lines(footprint: Footprint) -> Iterator[Text]:
     facts, served, step = footprint.model, footprint.inference_workload, footprint.training_workload
-    yield f"[bold]{escape(facts.name)}[/] [dim]({escape(facts.form)})[/]"
+    yield Text.assemble((printable(facts.name), "bold"), " ", (f"({printable(facts.form)})", "dim"))
     trained = "" if facts.trainable_parameters == facts.parameters else f" ({facts.trainable_parameters:,} trained)"
-    yield f"  {facts.parameters:,} parameters{trained}"
-    yield (
+    yield Text(f"  {facts.parameters:,} parameters{trained}")
+    yield Text(
         f"  one inference: {si(served.flops_per_sample, 'FLOP')} (2 per multiply-accumulate), "
         f"{si(served.bytes_per_sample, 'B')} moved, {len(served.ops)} ops"
     )
-    yield (
+    yield Text(
         f"  one training sample: {si(step.flops_per_sample, 'FLOP')}, {si(step.bytes_per_sample, 'B')} moved, "
         f"{len(step.ops)} ops a step"
     )
-    shown = [f"{count} {name}" for name, count in list(facts.layer_types.items())[:6]]
+    shown = [f"{count} {printable(name)}" for name, count in list(facts.layer_types.items())[:6]]
     more = len(facts.layer_types) - len(shown)
-    yield f"  layers: {', '.join(shown)}" + (f" and {more} more types" if more > 0 else "")
+    yield Text(f"  layers: {', '.join(shown)}" + (f" and {more} more types" if more > 0 else ""))
     hardware = footprint.hardware
-    yield f"[bold]{escape(hardware.title)}[/] [dim]({hardware.name})[/]: {_STATUS_WORDS[hardware.status]}"
+    status = _STATUS_WORDS[hardware.status]
+    yield Text.assemble(
+        (printable(hardware.title), "bold"), " ", (f"({printable(hardware.name)})", "dim"), f": {status}"
+    )
 
 
-def _stages(footprint: Footprint) -> Table:
+def _counted(footprint: Footprint, name: str) -> str:
+    """How often the user asked for something, " (50 trials)"; "" where the assumptions do not say."""
+    value = next((a.value for a in footprint.assumptions if a.name == name), None)
+    return (
+        f" ({value:,.15g} {name if value != 1 else name.removesuffix('s')})" if isinstance(value, int | float) else ""
+    )
+
+
+def _stages(footprint: Footprint, width: int) -> RenderableType:
     numbers = ("energy", "90% interval", "kWh", "kg CO2e", "duration")
-    table = _table("stage", *numbers, right=numbers)
-    rows: list[tuple[str, Stage | None]] = [
-        ("inference (1 sample)", footprint.inference),
+    batch = footprint.inference_workload.batch_size
+    stages: list[tuple[str, Stage | None]] = [
+        (f"inference (1 of {batch:,})" if batch > 1 else "inference (1 sample)", footprint.inference),
         ("training", footprint.training.stage),
-        ("search", footprint.search),
-        ("lifetime", footprint.lifetime),
+        (f"search{_counted(footprint, 'trials')}", footprint.search),
+        (f"lifetime{_counted(footprint, 'inferences')}", footprint.lifetime),
     ]
-    for name, stage in rows:
+    rows = []
+    for name, stage in stages:
         if stage is not None:
             energy = stage.energy_j
             interval = f"{si(energy.low, 'J', 2)} to {si(energy.high, 'J', 2)}"
             cells = (si(energy.value, "J"), interval, f"{stage.energy_kwh:.3g}", f"{stage.carbon_kg:.3g}")
-            table.add_row(name, *cells, duration(stage.duration_s.value))
-    return table
+            rows.append((name, *cells, duration(stage.duration_s.value)))
+    return grid(columns("stage", *numbers, numbers=numbers), rows, width)
 
 
-def _training_lines(footprint: Footprint) -> Iterator[str]:
+def _training_lines(footprint: Footprint) -> Iterator[Text]:
     estimate, trained = footprint.training_estimate, footprint.training
     total = estimate.energy_j.value
     shares = [
         f"{phase} {estimate.phase_energy_j[phase] / total:.0%}" for phase in PHASES if phase in estimate.phase_energy_j
     ]
-    yield f"Training is {', '.join(shares)} as traced;"
+    yield Text(f"Training is {', '.join(shares)} as traced;")
     forced = "" if footprint.overhead_is_traced else ", forced"
-    yield (
-        f"  overhead over the forward pass {trained.overhead_share:.0%}{forced} "
-        f"[dim](the paper's constant: {PAPER_OVERHEAD:.0%}, --overhead {PAPER_OVERHEAD})[/]"
-    )
+    paper = f"(the paper's constant: {PAPER_OVERHEAD:.0%}, --overhead {PAPER_OVERHEAD})"
+    yield Text.assemble(f"  overhead over the forward pass {trained.overhead_share:.0%}{forced} ", (paper, "dim"))
     bounds = [f"{share:.0%} on {bound}" for bound, share in estimate.bound_shares.items() if share >= 0.005]
-    yield f"  its time waits {', '.join(bounds)}"
+    yield Text(f"  its time waits {', '.join(bounds)}")
 
 
-def _layers(footprint: Footprint, top: int) -> Table:
+def _layers(footprint: Footprint, top: int, width: int) -> RenderableType:
     numbers = ("training energy", "share")
-    table = _table("layer", "type", *numbers, right=numbers, title=f"The {top} layers that cost most")
-    for layer in footprint.layers[:top]:
-        table.add_row(layer.name or "(model itself)", layer.type, si(layer.energy_j, "J"), f"{layer.share:.1%}")
-    return table
+    rows = [
+        (layer.name or "(model itself)", layer.type, si(layer.energy_j, "J"), f"{layer.share:.1%}")
+        for layer in footprint.layers[:top]
+    ]
+    heads = columns("layer", "type", *numbers, numbers=numbers)
+    return grid(heads, rows, width, title=f"The {top} layers that cost most")
 
 
 def _value(assumption: Assumption) -> str:
@@ -107,19 +112,16 @@ def _value(assumption: Assumption) -> str:
     return f"{value:,} {unit}".strip()
 
 
-def _assumptions(footprint: Footprint, width: int) -> Table:
-    with_source = width >= _ROOM_FOR_SOURCES
-    columns = ("assumption", "value", "status", "change with", *(("source",) if with_source else ()))
-    table = _table(*columns, title="What this rests on (default: nobody chose it)")
-    for a in footprint.assumptions:
-        row = (a.name.replace("_", " "), escape(_value(a)), a.status, a.flag)
-        source = "" if a.source == a.flag else f"[dim]{escape(a.source)}[/]"
-        table.add_row(*row, *((source,) if with_source else ()))
-    if with_source:
-        for column in table.columns:
-            column.no_wrap = True
-        table.expand, table.columns[-1].ratio = True, 1
-    return table
+def _assumptions(footprint: Footprint, width: int) -> RenderableType:
+    heads = columns("assumption", "value", "status", "change with")
+    if width >= _ROOM_FOR_SOURCES:
+        heads.append(Column("source", style="dim", rest=True))
+    rows = [
+        (a.name.replace("_", " "), _value(a), a.status, a.flag, "" if a.source == a.flag else a.source)[: len(heads)]
+        for a in footprint.assumptions
+        if (a.name, a.value) != ("region", "given")  # the carbon intensity was given, no region
+    ]
+    return grid(heads, rows, width, title="What this rests on (default: nobody chose it)")
 
 
 def _cautions(footprint: Footprint) -> Iterator[str]:
@@ -134,15 +136,17 @@ def _cautions(footprint: Footprint) -> Iterator[str]:
 
 def render(footprint: Footprint, top: int = 5, width: int = 80) -> RenderableType:
     """`footprint` as a rich renderable for `width` columns, with the `top` dearest layers."""
-    parts: list[RenderableType] = [Text.from_markup(line) for line in _model_lines(footprint)]
-    stages = _stages(footprint)
+    parts: list[RenderableType] = list(_model_lines(footprint))
+    stages = _stages(footprint, width)
     site = "Energy at the facility (device + rest of the node, x PUE)"
     parts += [Text(""), Text(site, style="bold"), stages, Text("")]
-    parts += [Text.from_markup(line) for line in _training_lines(footprint)]
+    parts += [*_training_lines(footprint)]
     if top:
-        parts += [Text(""), _layers(footprint, min(top, len(footprint.layers)))]
+        parts += [Text(""), _layers(footprint, min(top, len(footprint.layers)), width)]
     parts += [Text(""), _assumptions(footprint, width)]
-    parts += [Padding(Text(f"! {caution}", style="yellow"), (1, 0, 0, 0)) for caution in _cautions(footprint)]
+    for caution in _cautions(footprint):
+        line = Text(f"! {printable(caution)}", style="yellow", overflow="fold")
+        parts.append(Padding(line, (1, 0, 0, 0)))
     return Group(*parts)
 
 
@@ -155,16 +159,15 @@ def show(footprint: Footprint, top: int = 5) -> None:
 def show_cross_check(check: CrossCheck) -> None:
     """Print the three counters' FLOPs side by side, and why they differ."""
     counters = {"ours": check.ours, "fvcore": check.fvcore, "torch": check.torch}
-    table = _table("", *counters, right=tuple(counters))
-    for part in PARTS:
-        if any(counts and counts.get(part) for counts in counters.values()):
-            table.add_row(
-                part, *("-" if counts is None else f"{counts.get(part, 0):,}" for counts in counters.values())
-            )
+    rows = [
+        (part, *("-" if counts is None else f"{counts.get(part, 0):,}" for counts in counters.values()))
+        for part in PARTS
+        if any(counts and counts.get(part) for counts in counters.values())
+    ]
     console = Console(highlight=False)
-    console.print("\n[bold]Cross-check: FLOPs of one forward pass of one sample[/]")
-    console.print(table)
+    console.print(Text("\nCross-check: FLOPs of one forward pass of one sample", style="bold"))
+    console.print(grid(columns("", *counters, numbers=counters), rows, console.width))
     if check.difference_from_fvcore is not None:
         console.print(f"convolutions and matrix products: {check.difference_from_fvcore:+.2%} from fvcore")
     for note in check.notes:
-        console.print(f"- {escape(note)}")
+        console.print(Text(f"- {printable(note)}", overflow="fold"))

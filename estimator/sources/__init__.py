@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 from estimator.errors import ModelFileError
-from estimator.sources.loaded import LoadedModel, one_line
+from estimator.sources.loaded import LoadedModel
+from estimator.words import one_line
 
 __all__ = ["LoadedModel", "load"]
 
@@ -18,10 +19,18 @@ MAX_MESSAGE = 600
 """Longest error message, in characters."""
 
 _NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(.+)", re.DOTALL)
+_UNNAMED = re.compile(r"(timm|torchvision|transformers|diffusers):\s*")
+_ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|file)://")
+_EXAMPLES = {
+    "timm": "such as `timm:resnet50`",
+    "torchvision": "such as `torchvision:resnet50`",
+    "transformers": "a directory or a model type, such as `transformers:bert`",
+    "diffusers": "the directory of the model",
+}
 _FACTORY = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.DOTALL)
 _FORMS = (
-    "give a model file (.pt, .pth, .pt2), a Hugging Face directory, `file.py:Net`, `package.module:callable`, "
-    "`timm:NAME`, `torchvision:NAME` or `transformers:TYPE`"
+    "give a model file (.pt, .pth, .pt2), a directory with the config.json of transformers or diffusers, "
+    "`file.py:Net`, `package.module:callable`, `timm:NAME`, `torchvision:NAME` or `transformers:DIR_OR_TYPE`"
 )
 
 
@@ -51,6 +60,13 @@ def _load(spec: str, *, trust: bool) -> LoadedModel:
         raise ModelFileError(f"{one_line(spec, 80)} cannot be a path ({error.strerror or error}): {_FORMS}") from error
     if exists:
         return _load_path(Path(spec), trust=trust)
+    if address := _ADDRESS.match(spec):
+        raise ModelFileError(
+            f"{one_line(spec, 120)} is an address ({address[1]}), and nothing is downloaded: download the model and "
+            "give its file or directory"
+        )
+    if unnamed := _UNNAMED.fullmatch(spec):
+        raise ModelFileError(f"{unnamed[1]}: names no model: write which one, {_EXAMPLES[unnamed[1]]}")
     if named := _NAMED.fullmatch(spec):
         return _load_named(named[1], named[2], trust=trust)
     if _FACTORY.fullmatch(spec):

@@ -16,8 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from estimator.errors import ModelFileError
-from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE, one_line, told
+from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
 from estimator.sources.pickle_data import Global
+from estimator.words import one_line, told
 
 _ACTIVATIONS = frozenset(
     {
@@ -86,6 +87,18 @@ _NEVER = frozenset(
         *("setuptools", "distutils"),
     }
 )
+COMPILED = Global("torch._dynamo.eval_frame", "OptimizedModule")
+"""What torch.compile makes of a module."""
+
+_REMEDIES = {
+    COMPILED: "a part of the model was compiled with torch.compile: save the model as it was before, "
+    "`torch.save(model._orig_mod, 'model.pt')` where the whole model was compiled, or do not compile its parts",
+    Global("torch.nn.parameter", "UninitializedParameter"): "the model has lazy layers, whose sizes are not known "
+    "before its first batch: call it once on an example, model(example_input), and save it again, or export it with "
+    f"`{EXPORT_LINE}`",
+}
+"""The sentences for classes that are not built from a file, where there is a better remedy than the usual one."""
+
 _LIBRARIES = frozenset({"torch", "timm", "torchvision", "transformers", "diffusers", "numpy"})
 
 
@@ -197,6 +210,13 @@ def _is_layer_or_setting(found: type) -> bool:
 def _own_class_message(name: Global) -> str:
     """The sentence for a class or function whose code the file does not carry, or that is not built from a file."""
     shown = one_line(name, 80)
+    if name in _REMEDIES:
+        return _REMEDIES[name]
+    if name.module.startswith("torch.optim"):
+        return (
+            f"the file holds the optimizer {shown} where a model belongs: save the model alone, "
+            "`torch.save(model, 'model.pt')`"
+        )
     if name.module.partition(".")[0] in _LIBRARIES or name.module.partition(".")[0] in sys.stdlib_module_names:
         return (
             f"the model needs {shown}, which is not built from a file: {NAME_THE_CODE}, or save it with `{EXPORT_LINE}`"

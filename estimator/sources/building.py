@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from estimator.errors import FOREIGN_ERRORS
+from estimator.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.inputs import lazy_layers
 
 MAX_CPU_BYTES = 4 * 2**30
 """How much a model that cannot be built on the meta device may allocate on the CPU."""
@@ -99,6 +100,8 @@ def on_meta(make: Callable[[], Built]) -> Built:
 
 def to_meta(module: torch.nn.Module) -> torch.nn.Module:
     """`module` with all parameters and buffers on the meta device; tied weights stay tied."""
+    if unknown := lazy_layers(module):
+        raise ModelFileError(unknown)
     moved: dict[int, torch.Tensor] = {}
     kept: list[torch.Tensor] = []  # so that no id is used twice
     for part in module.modules():

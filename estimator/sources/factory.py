@@ -24,8 +24,9 @@ import torch
 from estimator.errors import ModelFileError
 from estimator.inputs import InputSpec
 from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
-from estimator.sources.loaded import LoadedModel, one_line, told
+from estimator.sources.loaded import LoadedModel
 from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
+from estimator.words import one_line, told
 
 _REMEDY = "write a function without arguments that returns the model and name it instead"
 
@@ -69,7 +70,8 @@ def names_in_file(path: Path) -> list[str]:
 
 @contextmanager
 def _users_code(where: str) -> Iterator[None]:
-    """Turns whatever the user's own code raises into one sentence with its line."""
+    """Turns whatever the user's own code raises into one sentence with its line; it sees no arguments of ours."""
+    arguments, sys.argv = sys.argv, [where]
     try:
         yield
     except ModelFileError:
@@ -78,6 +80,8 @@ def _users_code(where: str) -> Iterator[None]:
         raise ModelFileError(
             f"{where} raised {told(error)}{_line_of(error, where)}: correct it there and try again"
         ) from error
+    finally:
+        sys.argv = arguments
 
 
 def _line_of(error: BaseException, where: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from estimator.errors import FOREIGN_ERRORS, ModelFileError
-from estimator.sources.loaded import NAME_THE_CODE, LoadedModel, one_line, told
+from estimator.sources.loaded import NAME_THE_CODE, LoadedModel
+from estimator.words import one_line, told
 
 if TYPE_CHECKING:
     import torch
@@ -207,15 +208,18 @@ def _trusted_model(directory: Path, config: dict[str, Any]) -> torch.nn.Module:
 
 
 def _diffusers_model(config: dict[str, Any]) -> torch.nn.Module:
+    from estimator.sources.building import offline_and_quiet, on_meta, to_meta
+    from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
+
     name = config["_class_name"]
+    allow_torchvision_without_its_extension()
     try:
-        import diffusers
+        with offline_and_quiet():
+            import diffusers
     except (ImportError, RuntimeError) as error:
         raise ModelFileError(
             f"reading a diffusers model needs diffusers ({told(error)}): `pip install diffusers`"
         ) from None
-    from estimator.sources.building import offline_and_quiet, on_meta, to_meta
-
     try:
         with offline_and_quiet():
             cls: Any = getattr(diffusers, name, None) if isinstance(name, str) and name.isidentifier() else None

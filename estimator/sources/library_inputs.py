@@ -6,12 +6,16 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from estimator.inputs import DEFAULT_TOKENS, InputSpec
+from estimator.inputs import DEFAULT_IMAGE, DEFAULT_TOKENS, InputSpec
 
 if TYPE_CHECKING:
     import torch
 
 Found = tuple[tuple[InputSpec, ...], str]
+"""The inputs and their source, which ends in "assumed" where a dimension is in no setting (`inputs.is_assumed`)."""
+
+_TEXT_TOKENS = 77
+_GENERATED_TOKENS = 128
 
 _POSITIONS = (
     "max_position_embeddings",
@@ -54,7 +58,7 @@ def _torchvision_inputs(module: Any) -> Found | None:
         size = _VIDEO_SIZES[name]
         return (InputSpec((3, 16, size, size)),), f"torchvision {name}: 16 frames of {size}x{size} assumed"
     if name == "Inception3":
-        return (InputSpec((3, 299, 299)),), "torchvision Inception3: 299x299"
+        return (InputSpec((3, 299, 299)),), "torchvision Inception3: 299x299 assumed"
     image_size = getattr(module, "image_size", None)
     if not isinstance(image_size, int):
         return None
@@ -127,58 +131,75 @@ def _text_inputs(module: Any, config: Any) -> Found:
         source = f"transformers config: {tokens} tokens into the encoder and {tokens} into the decoder assumed"
     both = hasattr(module, "logit_scale") or getattr(config, "model_type", "") == "vilt"  # CLIP and its kin, ViLT
     if both and _takes(module, "pixel_values"):
-        specs.append(_image(config))
+        specs.append(_image(config)[0])
     return tuple(specs), source
 
 
-def _image_size(config: Any) -> tuple[int, int]:
+def _image_size(config: Any) -> tuple[int, int] | None:
     size = _setting(config, "image_size", "input_size")
     if isinstance(size, dict):
-        size = (size.get("height", 224), size.get("width", 224))
-    if isinstance(size, (tuple, list)) and len(size) >= 2:
-        return int(size[-2]), int(size[-1])
-    return (size, size) if isinstance(size, int) else (224, 224)
+        size = (size.get("height"), size.get("width"))
+    if isinstance(size, (tuple, list)) and len(size) >= 2 and all(isinstance(n, int) for n in size[-2:]):
+        return size[-2], size[-1]
+    return (size, size) if isinstance(size, int) else None
 
 
-def _image(config: Any) -> InputSpec:
-    channels = _setting(config, "num_channels", "in_channels", "in_chans")
+def _image(config: Any) -> tuple[InputSpec, bool]:
+    """Pixels, and whether their size or channels were assumed."""
+    channels, size = _setting(config, "num_channels", "in_channels", "in_chans"), _image_size(config)
     frames = (config.num_frames,) if getattr(config, "model_type", "") in ("videomae", "timesformer", "vivit") else ()
-    shape = (*frames, channels if isinstance(channels, int) else 3, *_image_size(config))
-    return InputSpec(shape, name="pixel_values")
+    shape = (*frames, channels if isinstance(channels, int) else 3, *(size or (DEFAULT_IMAGE, DEFAULT_IMAGE)))
+    return InputSpec(shape, name="pixel_values"), size is None or not isinstance(channels, int)
+
+
+def _source(words: list[str], assumed: list[str]) -> str:
+    """What the settings tell, then what was assumed beside it."""
+    both = [", ".join(words), f"{' and '.join(assumed)} assumed" if assumed else ""]
+    return f"transformers config: {'; '.join(part for part in both if part)}"
+
+
+def _decoder_tokens(module: Any, config: Any, specs: list[InputSpec], assumed: list[str]) -> None:
+    """Adds the decoder's first tokens, where `forward` takes them."""
+    if _takes(module, "decoder_input_ids"):
+        tokens, vocabulary = _tokens(config)
+        tokens = min(tokens, _GENERATED_TOKENS)
+        specs.append(InputSpec((tokens,), "int64", "decoder_input_ids", high=vocabulary))
+        assumed.append(f"{tokens} tokens of the decoder")
 
 
 def _image_inputs(module: Any, config: Any) -> Found:
-    specs = [_image(config)]
-    source = f"transformers config: pixels of {'x'.join(map(str, specs[0].shape))}"
+    pixels, unknown = _image(config)
+    specs, shown = [pixels], f"pixels of {'x'.join(map(str, pixels.shape))}"
+    words, assumed = ([], [shown]) if unknown else ([shown], [])
     if getattr(config, "is_encoder_decoder", False) or hasattr(config, "decoder"):
-        if _takes(module, "decoder_input_ids"):
-            tokens, vocabulary = _tokens(getattr(config, "decoder", config))
-            specs.append(InputSpec((min(tokens, 128),), "int64", "decoder_input_ids", high=vocabulary))
+        _decoder_tokens(module, getattr(config, "decoder", config), specs, assumed)
     elif _takes(module, "input_ids") and hasattr(config, "text_config"):
         tokens, vocabulary = _tokens(config.text_config)
         specs.append(InputSpec((tokens,), "int64", "input_ids", high=vocabulary))
-        source += f" and {tokens} tokens"
-    return tuple(specs), source
+        assumed.append(f"{tokens} tokens")
+    return tuple(specs), _source(words, assumed)
 
 
 def _video_inputs(module: Any, config: Any) -> Found:
-    height, width = _image_size(config)
-    frames = _setting(config, "num_frames", "frames_per_clip") or 16
-    return (
-        InputSpec((frames, 3, height, width), name="pixel_values_videos"),
-    ), f"transformers config: {frames} frames assumed"
+    size, frames = _image_size(config), _setting(config, "num_frames", "frames_per_clip")
+    shape = (frames or 16, 3, *(size or (DEFAULT_IMAGE, DEFAULT_IMAGE)))
+    shown = f"{shape[0]} frames of {shape[2]}x{shape[3]}"
+    known = bool(frames and size)
+    source = _source([shown] if known else [], [] if known else [shown])
+    return (InputSpec(shape, name="pixel_values_videos"),), source
 
 
 def _spectrogram_inputs(module: Any, config: Any) -> Found:
-    bins = _setting(config, "num_mel_bins", "feature_size", "input_feat_per_channel") or 80
+    set_bins = _setting(config, "num_mel_bins", "feature_size", "input_feat_per_channel")
     positions = getattr(config, "max_source_positions", None)
-    steps = 2 * positions if getattr(config, "model_type", "") == "whisper" and positions else 1000
     whisper = getattr(config, "model_type", "") == "whisper"
+    bins, steps = set_bins or 80, 2 * positions if whisper and positions else 1000
+    shown = f"{steps} frames of {bins} mel bins"
+    words, assumed = ([shown], []) if set_bins and whisper and positions else ([], [shown])
     specs = [InputSpec((bins, steps) if whisper else (steps, bins), name="input_features")]
-    if getattr(config, "is_encoder_decoder", False) and _takes(module, "decoder_input_ids"):
-        tokens, vocabulary = _tokens(config)
-        specs.append(InputSpec((min(tokens, 128),), "int64", "decoder_input_ids", high=vocabulary))
-    return tuple(specs), f"transformers config: {steps} frames of {bins} mel bins"
+    if getattr(config, "is_encoder_decoder", False):
+        _decoder_tokens(module, config, specs, assumed)
+    return tuple(specs), _source(words, assumed)
 
 
 def _waveform_inputs(module: Any, config: Any) -> Found:
@@ -191,24 +212,28 @@ def _waveform_inputs(module: Any, config: Any) -> Found:
 
 
 def _diffusers_inputs(module: Any, config: Any) -> Found | None:
-    name = type(module).__name__
-    size = config.get("sample_size") or 64
-    height, width = (size, size) if isinstance(size, int) else (int(size[-2]), int(size[-1]))
-    channels = config.get("in_channels") or 3
-    sample = InputSpec((channels, height, width), name="sample" if _takes(module, "sample") else "hidden_states")
-    source = f"diffusers config: {name} at {channels}x{height}x{width}"
-    if name.startswith(("Autoencoder", "VQModel", "ConsistencyDecoder")):
-        return (sample,), source
-    specs = [sample, InputSpec((), "int64", "timestep", high=1000)]
-    width_of_text = (
-        config.get("cross_attention_dim") or config.get("joint_attention_dim") or config.get("caption_channels")
-    )
-    if isinstance(width_of_text, (list, tuple)):
-        width_of_text = width_of_text[0]
-    if width_of_text and _takes(module, "encoder_hidden_states"):
-        specs.append(InputSpec((77, width_of_text), name="encoder_hidden_states"))
-    if config.get("pooled_projection_dim") and _takes(module, "pooled_projections"):
-        specs.append(InputSpec((config["pooled_projection_dim"],), name="pooled_projections"))
-    if name == "DiTTransformer2DModel":
-        specs.append(InputSpec((), "int64", "class_labels", high=config.get("num_embeds_ada_norm")))
-    return tuple(specs), source
+    name, assumed = type(module).__name__, []
+    size, channels = config.get("sample_size"), config.get("in_channels")
+    height, width = (size[-2], size[-1]) if isinstance(size, (tuple, list)) else (size or 64, size or 64)
+    shape = (channels or 3, int(height), int(width))
+    sample = InputSpec(shape, name="sample" if _takes(module, "sample") else "hidden_states")
+    shown = "x".join(map(str, shape))
+    source = f"diffusers config: {name} at {shown}"
+    if not size or not channels:
+        source, assumed = f"diffusers config: {name}", [shown]
+    specs = [sample]
+    if not name.startswith(("Autoencoder", "VQModel", "ConsistencyDecoder")):
+        specs.append(InputSpec((), "int64", "timestep", high=1000))
+        width_of_text = (
+            config.get("cross_attention_dim") or config.get("joint_attention_dim") or config.get("caption_channels")
+        )
+        if isinstance(width_of_text, (list, tuple)):
+            width_of_text = width_of_text[0]
+        if width_of_text and _takes(module, "encoder_hidden_states"):
+            specs.append(InputSpec((_TEXT_TOKENS, width_of_text), name="encoder_hidden_states"))
+            assumed.append(f"{_TEXT_TOKENS} tokens of text")
+        if config.get("pooled_projection_dim") and _takes(module, "pooled_projections"):
+            specs.append(InputSpec((config["pooled_projection_dim"],), name="pooled_projections"))
+        if name == "DiTTransformer2DModel":
+            specs.append(InputSpec((), "int64", "class_labels", high=config.get("num_embeds_ada_norm")))
+    return tuple(specs), source + (f"; {' and '.join(assumed)} assumed" if assumed else "")

@@ -31,15 +31,3 @@ class LoadedModel:
     inputs: tuple[InputSpec, ...] | None = None
     inputs_source: str = ""
     fixed_batch: int | None = None
-
-
-def one_line(text: object, limit: int = 160) -> str:
-    """`text` on one line without control characters, cut after `limit` characters: what others wrote, quoted."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in str(text)[: 4 * limit]).split())
-    return words if len(words) <= limit else words[: limit - 3] + "..."
-
-
-def told(error: BaseException) -> str:
-    """An exception as "ValueError: message" on one line."""
-    message = one_line(error)
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -87,10 +87,11 @@ def _load_export(path: Path, archive: Archive) -> LoadedModel:
         inputs = pt2_archive.user_inputs(program)
         batch = pt2_archive.batch_of(inputs)
         specs = pt2_archive.input_specs(inputs)
+        source = pt2_archive.inputs_source(inputs)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelFileError(pt2_archive.DAMAGED) from error
     fixed = batch if isinstance(batch, int) else None
-    return LoadedModel(module, path.stem, "torch.export program", specs or None, "the export's signature", fixed)
+    return LoadedModel(module, path.stem, "torch.export program", specs or None, source, fixed)
 
 
 def _load_legacy(path: Path) -> LoadedModel:

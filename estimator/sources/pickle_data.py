@@ -238,7 +238,7 @@ class _Machine:
 def _hashable(key: Any) -> Any:
     """`key`, where hashing it is cheap and safe (the hash of a deeply nested tuple could overflow the C stack)."""
     parts = key if type(key) is tuple else (key,)
-    if not all(part is None or isinstance(part, (str, bytes, int, float, Global)) for part in parts):
+    if not all(part is None or isinstance(part, (str, bytes, int, float, Global, Made)) for part in parts):
         raise PickleError("its pickle program uses a key that no model needs")
     return key
 

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from estimator.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.sources import allowed
-from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE, one_line, told
+from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
 from estimator.sources.pickle_data import Global, Made, PickleProgram
 from estimator.sources.pickled_tensors import data_of
+from estimator.words import one_line, told
 
 if TYPE_CHECKING:
     import torch
 
 _WRAPPERS = {
-    Global("torch.nn.parallel.data_parallel", "DataParallel"),
-    Global("torch.nn.parallel.distributed", "DistributedDataParallel"),
+    Global("torch.nn.parallel.data_parallel", "DataParallel"): "module",
+    Global("torch.nn.parallel.distributed", "DistributedDataParallel"): "module",
+    allowed.COMPILED: "_orig_mod",
 }
+"""Modules that only hold another one, and its name in them."""
+
 _MODULE_KEYS = ("model", "module", "net", "network", "ema", "model_ema", "generator")
 _UNUSED_HOOKS = (
     "_state_dict_hooks",
@@ -74,15 +78,23 @@ def module_of(program: PickleProgram) -> torch.nn.Module:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The module in a checkpoint's dict or in a wrapper for several GPUs, else `value` itself."""
+    """The module in a checkpoint's dict or in a wrapper (several GPUs, torch.compile), else `value` itself."""
     if isinstance(value, dict):
         found = next((value[key] for key in _MODULE_KEYS if isinstance(value.get(key), Made)), None)
-        value = found if found is not None and not found.called else value
+        value = found if found is not None and (not found.called or _is_compiled(found)) else value
+    if isinstance(value, Made) and _is_compiled(value):
+        value = value.args[0]
     if isinstance(value, Made) and value.maker in _WRAPPERS and isinstance(value.state, dict):
         children = value.state.get("_modules")
-        if isinstance(children, dict) and isinstance(children.get("module"), Made):
-            return children["module"]
+        wrapped = children.get(_WRAPPERS[value.maker]) if isinstance(children, dict) else None
+        if isinstance(wrapped, Made):
+            return wrapped
     return value
+
+
+def _is_compiled(record: Made) -> bool:
+    """Whether it is torch.compile's wrapper; the module in it runs the same operations."""
+    return record.maker == allowed.COMPILED and record.called and len(record.args) > 0
 
 
 def _no_module_message(value: Any) -> str:
@@ -97,6 +109,24 @@ def _no_module_message(value: Any) -> str:
         return f"the file holds one tensor and no model: {remedy}"
     kind = str(value.maker) if isinstance(value, Made) else type(value).__name__
     return f"the file holds no model but an object of type {one_line(kind, 80)}: {remedy}"
+
+
+_HOOK_REMEDIES = {
+    "torch.nn.utils.prune": "make the pruning permanent with torch.nn.utils.prune.remove(layer, 'weight')",
+    "torch.nn.utils.weight_norm": "fold it into the weight with torch.nn.utils.remove_weight_norm(layer)",
+    "torch.nn.utils.spectral_norm": "fold it into the weight with torch.nn.utils.remove_spectral_norm(layer)",
+}
+
+
+def _hooks_message(layer: str, name: str, hooks: Any) -> str:
+    """The sentence for a layer that carries hooks, with the remedy of the function that put them there."""
+    makers = [hook.maker.module for hook in hooks.values() if isinstance(hook, Made)] if isinstance(hooks, dict) else []
+    remedy = next((_HOOK_REMEDIES[maker] for maker in makers if maker in _HOOK_REMEDIES), "")
+    return (
+        f"the layer {layer} of the file carries hooks ({name}), which are code that is not run for a file: "
+        + (f"{remedy} and save the model again, " if remedy else f"{NAME_THE_CODE}, ")
+        + f"or save it with `{EXPORT_LINE}`"
+    )
 
 
 class _Rebuild:
@@ -166,10 +196,7 @@ class _Rebuild:
             if name in _UNUSED_HOOKS:
                 continue
             if name.startswith("_") and name.endswith(_HOOKS) and item:
-                raise ModelFileError(
-                    f"the layer {cls.__name__} of the file carries hooks ({one_line(name, 40)}), which are code that "
-                    f"is not run for a file: {NAME_THE_CODE}, or save it with `{EXPORT_LINE}`"
-                )
+                raise ModelFileError(_hooks_message(cls.__name__, one_line(name, 40), item))
             attributes[name] = self.value(item)
             if callable(attributes[name]) and callable(getattr(cls, name, None)):
                 raise ModelFileError(
@@ -199,6 +226,8 @@ class _Rebuild:
             if not isinstance(function, Global) or not isinstance(args, tuple):
                 raise ModelFileError("a tensor of the file is not described as torch does: save the model again")
             return self._call(Made(function, args, called=True))
+        if _is_compiled(record):
+            return self.value(record.args[0])
         if not allowed.is_data(record.maker):
             cls = allowed.resolve(record.maker)
             if isinstance(cls, type) and issubclass(cls, enum.Enum) and len(record.args) == 1:

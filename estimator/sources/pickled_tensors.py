@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from estimator.errors import ModelFileError
-from estimator.sources.loaded import EXPORT_LINE, one_line
+from estimator.sources.loaded import EXPORT_LINE
 from estimator.sources.pickle_data import Global, Made, Storage
+from estimator.words import one_line
 
 Value = Callable[[Any], Any]
 """Turns a record inside a call's arguments into its object."""

@@ -150,3 +150,10 @@ def input_specs(inputs: tuple[GraphInput, ...]) -> tuple[InputSpec, ...]:
         shape = item.hints[:where] + item.hints[where + 1 :]
         specs.append(InputSpec(shape, dtype, batch_dim=where))
     return tuple(specs)
+
+
+def inputs_source(inputs: tuple[GraphInput, ...]) -> str:
+    """Where the sizes come from; of a dynamic size beside the batch, the export tells only an example."""
+    batch = batch_of(inputs)
+    open_sizes = {size for item in batched(inputs) for size in item.sizes if isinstance(size, str)} - {batch}
+    return "the export's signature" + ("; its example for other dynamic sizes assumed" if open_sizes else "")

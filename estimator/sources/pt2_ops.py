@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from estimator.errors import ModelFileError
-from estimator.sources.loaded import NAME_THE_CODE, one_line
+from estimator.sources.loaded import NAME_THE_CODE
+from estimator.words import one_line
 
 _TENSOR_OP = re.compile(r"torch\.ops\.(aten|prims|torchvision)\.(\w+)\.(\w+)")
 _FORBIDDEN = re.compile(

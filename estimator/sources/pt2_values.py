@@ -9,8 +9,9 @@ import torch
 
 from estimator.errors import ModelFileError
 from estimator.sources import pt2_archive
-from estimator.sources.loaded import NAME_THE_CODE, one_line
+from estimator.sources.loaded import NAME_THE_CODE
 from estimator.sources.pt2_archive import DAMAGED, only
+from estimator.words import one_line
 
 Values = dict[str, Any]
 """What the nodes so far computed, by the names in the graph."""

@@ -9,7 +9,8 @@ import torch
 
 from estimator.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.sources.building import offline_and_quiet
-from estimator.sources.loaded import EXPORT_LINE, LoadedModel, told
+from estimator.sources.loaded import EXPORT_LINE, LoadedModel
+from estimator.words import told
 
 
 class ScriptedModule(torch.nn.Module):

@@ -12,8 +12,9 @@ import torch
 from estimator.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.inputs import InputSpec
 from estimator.sources.building import offline_and_quiet, on_meta, to_meta
-from estimator.sources.loaded import LoadedModel, one_line, told
+from estimator.sources.loaded import LoadedModel
 from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
+from estimator.words import one_line, told
 
 
 def load_timm(name: str) -> LoadedModel:

@@ -22,6 +22,8 @@ def profile(**changes: Any) -> HardwareProfile:
         bandwidth_bytes_per_s=1e11,
         energy_per_byte_j=1e-10,
         static_power_w=50.0,
+        power_limit_w=1e9,
+        launch_spread=0.0,
         kernel_s=0.0,
         launch_s=1e-6,
         module_call_s=0.0,

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from estimator import grid
-from estimator.carbon import Intensity, carbon_kg, check_pue, default_pue, find_region, given, pue_history, regions
+from estimator.carbon import Intensity, carbon_kg, default_pue, find_region, given, pue_history, regions
 from estimator.errors import RegionError, ScenarioError
 
 EVERY = regions()
@@ -160,10 +160,3 @@ def test_pue() -> None:
     values = {year: fact.value for year, fact in pue_history().items()}
     assert values == {2020: 1.58, 2021: 1.57, 2022: 1.55, 2023: 1.58, 2024: 1.56, 2025: 1.54}
     assert all(fact.unit and fact.source and fact.status == "published" for fact in pue_history().values())
-    assert check_pue(1.0) == 1.0
-
-
-@pytest.mark.parametrize("value", [0.99, 0.0, -1.58, math.nan, math.inf])
-def test_a_pue_below_one_is_refused(value: float) -> None:
-    with pytest.raises(ScenarioError, match="--pue"):
-        check_pue(value)

@@ -147,6 +147,62 @@ def test_large_model_is_not_given_real_tensors():
     assert found.ours == found.torch == {"matrix products": 2 * 40_000**2}
 
 
+def test_an_export_with_a_fixed_batch_is_counted_by_the_sample(tmp_path):
+    path = tmp_path / "four.pt2"
+    torch.export.save(torch.export.export(nn.Sequential(nn.Linear(6, 5), nn.ReLU()), (torch.ones(4, 6),)), path)
+    model = load(str(path))
+    assert model.fixed_batch == 4
+    found = compare(model, Scenario())
+    assert found.ours == found.fvcore == found.torch == {"matrix products": 2 * 6 * 5}
+
+
+def test_a_model_of_which_torch_counts_nothing_is_no_error():
+    found = _compare(on_meta(lambda: nn.Bilinear(8, 9, 10)), "8", "9")
+    assert found.ours == {"matrix products": 2 * 8 * 9 * 10}
+    assert found.torch == {}
+    assert "torch's counter has no formula for any op of this model" in found.notes
+
+
+def _routed(m, x):
+    return m.a(x[x[:, 0] > 0]).sum(0, keepdim=True)
+
+
+def test_a_difference_is_explained_by_the_guesses():
+    guess = "ours assumes a boolean mask in the model: every element selected (an upper bound)"
+    found = _compare(on_meta(lambda: Calls(_routed, a=nn.Linear(4, 4))), "4")
+    assert found.ours == {"matrix products": 2 * 4 * 4}
+    assert guess in found.notes  # on fvcore's zeros no row is selected
+
+    agreed = _compare(on_meta(lambda: Calls(lambda m, x: m.a(x)[x[:, 0] > 0], a=nn.Linear(4, 4))), "4")
+    assert agreed.difference_from_fvcore == 0
+    assert not any("ours assumes" in note for note in agreed.notes)
+
+
+def test_a_loop_on_a_value_is_not_run_on_real_tensors():
+    def endless_on_zeros(m, x):
+        while x.sum() <= 0:
+            x = m.a(x)
+        return x
+
+    found = _compare(on_meta(lambda: Calls(endless_on_zeros, a=nn.Linear(4, 4))), "4")
+    assert found.fvcore is None
+    assert any("loops on a tensor's value" in note for note in found.notes)
+
+
+def test_errors_of_the_users_own_are_a_note():
+    class TheirOwn(Exception):
+        pass
+
+    def fails(m, x):
+        if torch.jit.is_tracing():
+            raise TheirOwn("not under a tracer")
+        return m.a(x)
+
+    found = _compare(on_meta(lambda: Calls(fails, a=nn.Linear(4, 4))), "4")
+    assert "fvcore cannot trace this model (TheirOwn: not under a tracer)" in found.notes
+    assert found.torch == found.ours == {"matrix products": 2 * 4 * 4}
+
+
 def test_model_stays_as_it_was():
     net = on_meta(_convolutions).train()
     _compare(net, "3x16x16")

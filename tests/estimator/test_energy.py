@@ -243,3 +243,36 @@ def test_carbon_grows_with_the_intensity_in_proportion_and_energy_does_not(grams
     assert high.carbon_kg > low.carbon_kg
     assert high.carbon_kg / low.carbon_kg == pytest.approx((grams + more) / grams)
     assert high.energy_j == low.energy_j
+
+
+def test_a_device_slows_down_where_it_would_draw_more_than_its_limit():
+    # by hand: 1e12 FLOPs and 1e11 B take 1 s; they need 1 J + 10 J dynamic; 5.5 W are left above the static 50 W
+    limited = profile(launch_s=0.0, power_limit_w=55.5)
+    estimate = price(work(op(1e12, 1e11)), limited)
+    assert estimate.duration_s.value == pytest.approx(2.0)
+    assert estimate.energy_j.value == pytest.approx(50 * 2 + 11)
+
+
+@pytest.mark.parametrize("name", ["rtx-4090", "t4", "a100", "h100", "i9-9900k", "mi300x", "graviton3"])
+@pytest.mark.parametrize(("flops", "moved"), [(1e13, 1e8), (1e8, 1e11), (1e13, 1e11)])
+def test_mean_power_stays_under_the_tdp(name, flops, moved):
+    device = find(name)
+    estimate = price(work(op(flops, moved, kind="conv")), from_datasheet(device))
+    assert estimate.energy_j.value / estimate.duration_s.value <= device.tdp_w * (1 + 1e-9)
+
+
+def test_the_host_calls_a_recurrent_layer_once_and_the_device_runs_its_kernels():
+    gpu = profile(asynchronous=True, launch_s=1e-3, kernel_s=1e-6)
+    # by hand: one call of 1 ms against 100 kernels of 1 us
+    assert price(work(op(1, 1, kind="rnn", launches=100)), gpu).duration_s.value == pytest.approx(1e-3)
+    # and 5,000 kernels of 1 us are longer than the call
+    assert price(work(op(1, 1, kind="rnn", launches=5000)), gpu).duration_s.value == pytest.approx(5e-3, rel=1e-4)
+
+
+def test_a_workload_that_waits_for_launches_is_less_sure():
+    gpu = profile(asynchronous=True, launch_spread=0.5, energy_spread=0.3, duration_spread=0.3)
+    bound = price(work(op(1, 1)), gpu).energy_j
+    free = price(work(op(1e12, 1)), gpu).energy_j
+    # by hand: all of the time waits, sqrt(0.3^2 + 0.5^2); none of it (1 us of 1 s), 0.3; 1.645 is the 95% quantile
+    assert math.log(bound.high / bound.value) == pytest.approx(1.645 * math.hypot(0.3, 0.5), rel=1e-3)
+    assert math.log(free.high / free.value) == pytest.approx(1.645 * 0.3, rel=1e-3)

@@ -100,10 +100,10 @@ def test_devices_share_the_training_time():
 def test_assumptions_name_every_choice():
     footprint = _estimate(epochs=3, region="germany")
     status = {a.name: a.status for a in footprint.assumptions}
-    assert status["epochs"] == status["carbon intensity"] == status["hardware"] == "given"
-    assert status["samples"] == status["pue"] == status["host share"] == status["loss"] == "default"
+    assert status["epochs"] == status["carbon_intensity"] == status["hardware"] == "given"
+    assert status["samples"] == status["pue"] == status["host_share"] == status["loss"] == "default"
     assert status["input"] == "detected"
-    assert {a.name: a for a in _estimate().assumptions}["carbon intensity"].status == "default"
+    assert {a.name: a for a in _estimate().assumptions}["carbon_intensity"].status == "default"
     assert all(a.source for a in footprint.assumptions)
     assert len(status) == len(footprint.assumptions)
 

@@ -136,3 +136,22 @@ def test_choice_of_hardware():
     assert assumption.source
     with pytest.raises(HardwareError, match="unknown hardware"):
         choose(Scenario(hardware="no-such-device"))
+
+
+def test_no_dtype_is_slower_or_dearer_than_float32():
+    for device in catalogue().values():
+        profile = from_datasheet(device)
+        for kind in CONTRACTIONS:
+            wide = profile.rate_of(kind, "float32")
+            for dtype in ("bfloat16", "float16"):
+                rate = profile.rate_of(kind, dtype)
+                assert profile.flop_per_s[kind, rate] >= profile.flop_per_s[kind, "float32"], (device.name, kind, dtype)
+                assert profile.energy_per_flop_j[rate] <= profile.energy_per_flop_j["float32"]
+                if kind != "conv" or wide == "float32":
+                    assert profile.flop_per_s[kind, rate] >= profile.flop_per_s[kind, wide]
+
+
+def test_float32_convolutions_use_tf32_on_nvidia_alone():
+    for device in catalogue().values():
+        uses = from_datasheet(device).rate_of("conv", "float32") == "tf32"
+        assert uses == (device.vendor == "nvidia" and device.flop_per_s("tf32") is not None), device.name

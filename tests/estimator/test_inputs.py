@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from estimator.errors import InputError
-from estimator.inputs import InputSpec, build_inputs, guess_inputs, parse_input
+from estimator.inputs import InputSpec, build_inputs, guess_inputs, is_assumed, parse_input
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,8 @@ GUESSES = {
     "attention": (lambda: nn.MultiheadAttention(8, 2, kdim=3, vdim=5), [(512, 8), (512, 3), (512, 5)]),
     "decoder": (lambda: nn.TransformerDecoderLayer(8, 2, batch_first=True), [(512, 8), (512, 8)]),
     "transformer": (lambda: nn.Transformer(8, 2, 1, 1, 8), [(512, 8), (512, 8)]),
+    "weight_norm": (lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(7, 3)), nn.Linear(3, 2)), [(7,)]),
+    "spectral_norm": (lambda: parametrizations.spectral_norm(nn.Linear(7, 3)), [(7,)]),
     "encoder": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, batch_first=True), 1), [(512, 8)]),
 }
 
@@ -93,6 +96,48 @@ def test_the_source_says_what_was_assumed():
     assert "3 channels, 224x224 assumed" in guess_inputs(nn.Conv2d(3, 64, 7))[1]
 
 
+class Assumed(nn.Linear):
+    """A name that must not be taken for our word."""
+
+    def extra_repr(self):
+        return "assumed"
+
+
+ASSUMED = {  # by hand: is there a size in the input that no setting of the layer tells?
+    "linear": (lambda: nn.Linear(7, 3), False),
+    "name": (lambda: Assumed(7, 3), False),
+    "bilinear": (lambda: nn.Bilinear(3, 4, 5), False),
+    "cell": (lambda: nn.LSTMCell(3, 4), False),
+    "layer_norm": (lambda: nn.LayerNorm(8), False),
+    "batch_norm_1d": (lambda: nn.BatchNorm1d(8), False),
+    "batch_norm_2d": (lambda: nn.BatchNorm2d(8), True),
+    "conv1d": (lambda: nn.Conv1d(1, 2, 3), True),
+    "conv2d": (lambda: nn.Conv2d(3, 2, 3), True),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 2, 3), True),
+    "embedding": (lambda: nn.Embedding(9, 2), True),
+    "lstm": (lambda: nn.LSTM(3, 4), True),
+    "attention": (lambda: nn.MultiheadAttention(8, 2), True),
+    "encoder_layer": (lambda: nn.TransformerEncoderLayer(8, 2), True),
+    "decoder_layer": (lambda: nn.TransformerDecoderLayer(8, 2), True),
+    "transformer": (lambda: nn.Transformer(8, 2, 1, 1, 8), True),
+}
+
+
+@pytest.mark.parametrize("name", ASSUMED)
+def test_assumed_sizes_are_told_from_known_ones(name):
+    make, assumed = ASSUMED[name]
+    source = guess_inputs(make())[1]
+    assert is_assumed(source) == assumed, source
+
+
+def test_lazy_layers_ask_for_a_first_batch():
+    with pytest.raises(InputError, match=r"lazy layers .* model\(example_input\)"):
+        guess_inputs(nn.Sequential(nn.LazyLinear(3)))
+    ready = nn.LazyLinear(3)
+    ready(torch.ones(1, 7))
+    assert guess_inputs(ready)[0] == (InputSpec((7,)),)
+
+
 @pytest.mark.parametrize("module", [nn.ReLU(), nn.Sequential(), nn.ModuleList()])
 def test_nothing_to_derive_from(module):
     with pytest.raises(InputError, match="--input"):
@@ -107,17 +152,19 @@ def test_settings_of_an_unexpected_kind_fall_back_to_the_first_layer():
 
 
 @pytest.mark.parametrize(
-    ("kind", "names"),
+    ("kind", "names", "assumed"),
     [
-        ("bert", ["input_ids"]),
-        ("t5", ["input_ids", "decoder_input_ids"]),
-        ("vit", ["pixel_values"]),
-        ("whisper", ["input_features", "decoder_input_ids"]),
-        ("wav2vec2", ["input_values"]),
-        ("clip", ["input_ids", "pixel_values"]),
+        ("bert", ["input_ids"], True),
+        ("t5", ["input_ids", "decoder_input_ids"], True),
+        ("vit", ["pixel_values"], False),  # ViTConfig.image_size and num_channels
+        ("whisper", ["input_features", "decoder_input_ids"], True),  # 3000 frames are set, the decoder's tokens not
+        ("wav2vec2", ["input_values"], True),
+        ("clip", ["input_ids", "pixel_values"], True),
+        ("resnet", ["pixel_values"], True),  # ResNetConfig has no image size
+        ("audio-spectrogram-transformer", ["input_values"], False),
     ],
 )
-def test_transformers_inputs(kind, names):
+def test_transformers_inputs(kind, names, assumed):
     transformers = pytest.importorskip("transformers")
     from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
 
@@ -126,6 +173,7 @@ def test_transformers_inputs(kind, names):
         module = transformers.AutoModel.from_config(transformers.CONFIG_MAPPING[kind]())
     specs, source = guess_inputs(module)
     assert [spec.name for spec in specs] == names and source.startswith("transformers config")
+    assert is_assumed(source) == assumed, source
     _, kwargs = build_inputs(specs, 2, torch.float32)
     with torch.no_grad():
         module.eval()(**kwargs)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from estimator.loss import training_loss
-from tests.estimator.tracing import Calls, meta, on_meta, step
+from estimator.loss import assumed_loss, training_loss
+from tests.estimator.tracing import Calls, forward, meta, on_meta, step
 
 
 def _grad(*shape):
@@ -47,6 +47,7 @@ Pair = namedtuple("Pair", "a b")
         (lambda y: Pair(y, [y[:, :1]]), sorted([*CROSS_ENTROPY, "mse_loss", "sum"])),  # the sum over outputs
         (lambda y: {"loss": y.sum(), "logits": y}, []),  # a model's own loss is taken at its word
         (lambda y: y.bfloat16(), CROSS_ENTROPY),
+        (lambda y: torch.complex(y, y), sorted(["abs", *CROSS_ENTROPY])),  # the modulus
     ],
 )
 def test_loss_by_form_of_the_output(wrap, expected):
@@ -63,6 +64,33 @@ def test_loss_values():
     assert training_loss((_grad(5), _grad(7))).item() == 2
     own = _grad(1).sum()
     assert training_loss({"loss": own, "logits": _grad(5, 3)}) is own
+
+
+SQUARED = "mean squared error"
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        (_grad(5, 1000), "cross entropy over 1000 classes"),
+        ({"logits": _grad(5, 7, 30)}, "cross entropy over 30 classes"),
+        (_grad(5, 3, 4, 4), SQUARED),
+        ((_grad(5, 3), _grad(7)), f"cross entropy over 3 classes + {SQUARED}"),
+        ([_grad(7)] * 3, " + ".join([SQUARED] * 3)),
+        ([_grad(7)] * 5, " + ".join([SQUARED] * 3) + " + 2 more"),
+        ({"loss": _grad(1).sum(), "logits": _grad(5, 3)}, "the model's own loss"),
+        (torch.ones(5, 3), ""),
+    ],
+)
+def test_the_loss_is_named(output, name):
+    assert assumed_loss(output)[1] == name
+
+
+def test_the_workload_of_a_training_step_names_the_loss():
+    net = on_meta(lambda: nn.Linear(4, 3))
+    assert step(net, meta(5, 4)).loss == "cross entropy over 3 classes"
+    assert forward(net, meta(5, 4)).loss == ""
+    assert step(on_meta(nn.ReLU), meta(5, 4)).loss == ""
 
 
 def test_no_gradient_no_loss():

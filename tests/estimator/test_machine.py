@@ -2,8 +2,9 @@ import sys
 
 import pytest
 
-from estimator import machine
-from estimator.machine import cpu_name, detect, gpu_names, present
+from estimator import machine, selection
+from estimator.machine import Seen, cpu_name, detect, gpu_names, present
+from estimator.scenario import Scenario
 
 XEON = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel\t\t: 85\nmodel name\t: Intel(R) Xeon(R) W-2155 CPU @ 3.30GHz\n"
 VIRTUAL = "processor\t: 0\nmodel\t\t: 207\nmodel name\t: Intel(R) Xeon(R) Processor\n"
@@ -51,7 +52,8 @@ def no_visible_devices(monkeypatch):
 
 def test_gpus_come_first_then_the_cpu():
     nvml = FakeNvml("NVIDIA A10", b"Tesla T4")
-    assert present(nvml, XEON) == ("NVIDIA A10", "Tesla T4", "Intel(R) Xeon(R) W-2155 CPU @ 3.30GHz")
+    xeon = Seen("cpu", "Intel(R) Xeon(R) W-2155 CPU @ 3.30GHz")
+    assert present(nvml, XEON) == (Seen("gpu", "NVIDIA A10"), Seen("gpu", "Tesla T4"), xeon)
     assert not nvml.open, "NVML is closed again"
 
 
@@ -146,28 +148,62 @@ def test_the_cpu_is_named_by_sysctl_on_macos(monkeypatch):
     assert cpu_name() == "arm"
 
 
+I9 = Seen("cpu", "Intel(R) Core(TM) i9-9900K CPU @ 3.60GHz")
+
+
 @pytest.mark.parametrize(
-    ("names", "device", "seen"),
+    ("gpus", "cpu", "device", "name"),
     [
-        (["NVIDIA A10", "Intel(R) Xeon(R) W-2155 CPU @ 3.30GHz"], "nvidia-a10", "NVIDIA A10"),
-        (["NVIDIA GeForce GT 710", "Tesla T4"], "nvidia-t4", "Tesla T4"),
-        (["NVIDIA GeForce GT 710", "Apple M1"], "apple-m1", "Apple M1"),
-        (["Intel(R) Xeon(R) Processor"], None, "Intel(R) Xeon(R) Processor"),
-        (["NVIDIA GeForce RTX 3060 Laptop GPU", "?"], None, "NVIDIA GeForce RTX 3060 Laptop GPU"),
-        (["Neoverse-V1"], None, "Neoverse-V1"),
-        ([], None, ""),
+        (["NVIDIA A10"], I9, "nvidia-a10", "NVIDIA A10"),
+        (["NVIDIA GeForce GT 710", "Tesla T4"], I9, "nvidia-t4", "Tesla T4"),
+        ([], I9, "intel-core-i9-9900k", I9.name),
+        ([], Seen("cpu", "Intel(R) Xeon(R) Processor"), None, "Intel(R) Xeon(R) Processor"),
+        ([], Seen("cpu", "Neoverse-V1"), None, "Neoverse-V1"),
+        # a GPU that the catalogue lacks: never the CPU, never a namesake
+        (["NVIDIA GeForce RTX 5010 SuperNew"], I9, None, "NVIDIA GeForce RTX 5010 SuperNew"),
+        (["NVIDIA GeForce RTX 3060 Laptop GPU"], I9, None, "NVIDIA GeForce RTX 3060 Laptop GPU"),
+        (["NVIDIA GeForce RTX 4090 Laptop GPU"], I9, None, "NVIDIA GeForce RTX 4090 Laptop GPU"),
+        (["NVIDIA GeForce RTX 2080 with Max-Q Design"], I9, None, "NVIDIA GeForce RTX 2080 with Max-Q Design"),
+        (["NVIDIA GH200 480GB"], I9, None, "NVIDIA GH200 480GB"),
+        (["NVIDIA A100-SXM4-80GB MIG 1g.10gb"], I9, None, "NVIDIA A100-SXM4-80GB MIG 1g.10gb"),
+        (["Intel(R) Core(TM) i9-9900K"], I9, None, "Intel(R) Core(TM) i9-9900K"),  # of the wrong kind
     ],
 )
-def test_the_best_known_device_is_detected_with_its_raw_name(names, device, seen):
-    found, raw = detect(names)
-    assert (found and found.name, raw) == (device, seen)
+def test_the_best_known_device_is_detected_as_it_was_seen(gpus, cpu, device, name):
+    found, seen = detect([*(Seen("gpu", gpu) for gpu in gpus), cpu])
+    assert (found and found.name, seen and seen.name) == (device, name)
+
+
+def test_where_nothing_is_seen_nothing_is_detected():
+    assert detect([]) == (None, None)
 
 
 def test_a_virtual_machine_names_no_device():
-    assert detect(present(FakeNvml(), VIRTUAL)) == (None, "Intel(R) Xeon(R) Processor")
+    assert detect(present(FakeNvml(), VIRTUAL)) == (None, Seen("cpu", "Intel(R) Xeon(R) Processor"))
 
 
 def test_this_machine_can_be_asked():
-    found, raw = detect()
-    assert isinstance(raw, str)
-    assert found is None or raw in present()
+    found, seen = detect()
+    assert found is None or seen in present()
+
+
+@pytest.mark.parametrize(
+    ("seen", "profile", "status", "source"),
+    [
+        ([Seen("gpu", "RTX 5010 SuperNew"), I9], "generic-gpu", "default", "GPU 'RTX 5010 SuperNew' is not in"),
+        ([Seen("cpu", "Neoverse-V1")], "generic-cpu", "default", "CPU 'Neoverse-V1' is not in"),
+        ([], "generic-cpu", "default", "no device was recognised"),
+        ([Seen("gpu", "Tesla T4"), I9], "nvidia-t4", "detected", "found here: Tesla T4"),
+        ([Seen("gpu", "GT 710"), Seen("gpu", "Tesla T4")], "nvidia-t4", "detected", "(not in the catalogue: GT 710)"),
+        ([I9], "intel-core-i9-9900k", "detected", "found here: Intel(R) Core(TM) i9-9900K"),
+    ],
+)
+def test_auto_says_what_was_seen_and_what_is_priced(monkeypatch, seen, profile, status, source):
+    monkeypatch.setattr(machine, "present", lambda: tuple(seen))
+    chosen, assumption = selection.choose(Scenario())
+    assert chosen.name == assumption.value == profile
+    assert assumption.status == status
+    assert source in assumption.source
+    assert assumption.flag == "--hardware"
+    if status == "default":
+        assert assumption.source.endswith("with --hardware")

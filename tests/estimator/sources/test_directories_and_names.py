@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
-from estimator.inputs import build_inputs, guess_inputs
+from estimator.inputs import build_inputs, guess_inputs, is_assumed
 from estimator.sources import load
 from tests.estimator.sources.conftest import refusal
 
@@ -117,6 +120,47 @@ def test_diffusers(written, config):
     runs(loaded)
 
 
+UNET = {
+    "_class_name": "UNet2DConditionModel",
+    "sample_size": 16,
+    "block_out_channels": [32, 64],
+    "layers_per_block": 1,
+    "cross_attention_dim": 32,
+    "attention_head_dim": 4,
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+}
+
+
+def test_diffusers_in_a_fresh_process(written):
+    """Nothing of these tests has prepared torchvision there."""
+    pytest.importorskip("diffusers")
+    path = written("unet/config.json", UNET).removesuffix("/config.json")
+    done = subprocess.run(
+        [sys.executable, "-m", "estimator.cli", path, "--hardware", "i9-9900k", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["model"]["layer_types"]["Conv2d"] > 10
+
+
+@pytest.mark.parametrize(
+    ("config", "assumed"),
+    [
+        ({"_class_name": "AutoencoderKL", "sample_size": 64}, False),
+        ({"_class_name": "UNet2DModel", "sample_size": 32}, False),
+        ({"_class_name": "UNet2DModel"}, True),
+        (UNET, True),  # the text's length
+    ],
+)
+def test_what_a_diffusers_config_leaves_open(written, config, assumed):
+    pytest.importorskip("diffusers")
+    source = guess_inputs(load(written("unet/config.json", config)).module)[1]
+    assert is_assumed(source) == assumed, source
+
+
 def test_a_pipeline_names_its_parts(written):
     path = written("sd/model_index.json", {"_class_name": "StableDiffusionPipeline"})
     written("sd/unet/config.json", {"_class_name": "UNet2DConditionModel"})
@@ -138,6 +182,13 @@ def test_names():
         ("transformers:bert-base-uncased", "nothing is downloaded"),
         ("timm:hf-hub:evil/model", "no model"),
         ("timm:local-dir:.", "no model"),
+        ("timm:", "such as `timm:resnet50`"),
+        ("torchvision: ", "such as `torchvision:resnet50`"),
+        ("transformers:", "`transformers:bert`"),
+        ("https://example.org/model.pt", "nothing is downloaded"),
+        ("hf://bert", "nothing is downloaded"),
+        ("nothing", "`transformers:DIR_OR_TYPE`"),
+        ("nothing", "transformers or diffusers"),
     ],
 )
 def test_unknown_names(name, word):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -49,6 +51,17 @@ def leaves():
 def number():
     return 3
 
+def reads_arguments():
+    import argparse
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--width", type=int, default=8)
+    return Net(parser.parse_args().width)
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(3))
+
+lazy_instance = nn.LazyLinear(3)
+
 def scalar_example():
     return Net(), torch.tensor(3)
 
@@ -78,6 +91,18 @@ def test_tied_weights_and_rnn_weights_survive_the_move(code):
     module = load(f"{code}:needs_values").module
     assert module[0].weight is module[1].weight
     assert all(weight.is_meta for weight in module[2]._flat_weights)
+
+
+def test_a_factory_that_reads_arguments_sees_none_of_ours(code, monkeypatch):
+    ours = ["estimate", f"{code}:reads_arguments", "--epochs", "3"]
+    monkeypatch.setattr(sys, "argv", ours)
+    assert isinstance(load(f"{code}:reads_arguments").module, torch.nn.Module)
+    assert sys.argv is ours
+
+
+@pytest.mark.parametrize("name", ["lazy", "lazy_instance"])
+def test_lazy_layers(code, name):
+    assert "model(example_input)" in refusal(f"{code}:{name}")
 
 
 def test_example_inputs(code):

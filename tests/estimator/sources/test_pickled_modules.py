@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 from estimator.inputs import build_inputs, guess_inputs
@@ -117,6 +118,43 @@ def test_frozen_and_half_precision_parameters(saved):
 )
 def test_wrappers_are_opened(saved, wrap):
     assert isinstance(load(saved(wrap(nn.Linear(3, 4)))).module, nn.Linear)
+
+
+def test_a_checkpoint_with_its_optimizer(saved):
+    model = nn.Linear(3, 4)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()  # its state has tensors for keys
+    assert isinstance(load(saved({"model": model, "optimizer": optimizer})).module, nn.Linear)
+    assert "save the model alone" in refusal(saved(optimizer))
+    model.optimizer = optimizer
+    assert "save the model alone" in refusal(saved(model))
+
+
+def test_compiled_modules_are_opened(saved):
+    compiled = torch.compile(nn.Linear(3, 4))
+    for value in (compiled, {"model": compiled}):
+        assert type(load(saved(value)).module) is nn.Linear
+    assert type(load(saved(nn.Sequential(compiled))).module[0]) is nn.Linear
+
+
+def test_lazy_layers_ask_for_a_first_batch(saved):
+    assert "model(example_input)" in refusal(saved(nn.Sequential(nn.LazyLinear(3))))
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda m: torch.nn.utils.prune.l1_unstructured(m, "weight", 0.5), "torch.nn.utils.prune.remove("),
+        (nn.utils.weight_norm, "torch.nn.utils.remove_weight_norm("),
+        (nn.utils.spectral_norm, "torch.nn.utils.remove_spectral_norm("),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_hooks_of_torchs_own_have_a_remedy(saved, change, remedy):
+    model = nn.Linear(3, 4)
+    change(model)
+    assert remedy in refusal(saved(nn.Sequential(model)))
 
 
 def test_state_dict_asks_for_the_code(saved):

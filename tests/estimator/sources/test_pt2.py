@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from estimator.inputs import InputSpec, build_inputs
+from estimator.inputs import InputSpec, build_inputs, is_assumed
 from estimator.sources import load
 from tests.estimator.sources.conftest import refusal
 
@@ -40,6 +40,16 @@ def test_dynamic_batch(exported):
     assert loaded.inputs == (InputSpec((3, 8, 8)),)
     assert run(loaded, 1) == [(1, 4), (1, 8)]
     assert run(loaded, 4) == [(4, 4), (4, 8)]
+
+
+def test_a_dynamic_size_beside_the_batch_is_assumed(tmp_path):
+    dim = torch.export.Dim
+    for steps, assumed in ((dim("steps", min=2, max=64), True), (None, False)):
+        shapes = ({0: dim("batch", min=1, max=64), **({1: steps} if steps else {})},)
+        program = torch.export.export(nn.Linear(4, 2), (torch.zeros(3, 5, 4),), dynamic_shapes=shapes)
+        torch.export.save(program, tmp_path / "model.pt2")
+        loaded = load(str(tmp_path / "model.pt2"))
+        assert loaded.inputs == (InputSpec((5, 4)),) and is_assumed(loaded.inputs_source) == assumed
 
 
 def test_static_batch(exported):

@@ -1,0 +1,185 @@
+"""Values that only data would tell: what is guessed in their place, and how the guesses are told.
+
+Every guess is stated (true, present, 1, all different, repeated once), and a loop on a guessed value is ended.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+aten = torch.ops.aten
+
+READS_VALUES = frozenset(
+    {aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select, aten.repeat_interleave, aten._unique2}
+)
+"""Ops whose result depends on the values of a tensor."""
+_INDEXING = frozenset({aten.index, aten.index_put, aten.index_put_, aten._unsafe_index, aten._index_put_impl_})
+
+_ROUNDS = 1000
+"""A loop that goes on while a guessed value is true, or not 0, is taken to end after as many rounds."""
+_ENDS = 3
+"""How often one place may end a loop so; the next time it is endless."""
+_READS = 1_000_000
+"""Reads in one place without a new op between them: `tolist` makes one an element."""
+
+LOOP = "a loop on a tensor's value"
+"""How the guess begins that a loop ends."""
+
+_TRACER = str(Path(__file__).with_name("trace.py"))
+_UPPER = "(an upper bound)"
+_TAKEN = {
+    "nonzero": f"every element kept {_UPPER}",
+    "masked_select": f"every element selected {_UPPER}",
+    "_unique2": f"all elements different {_UPPER}",
+    "repeat_interleave": "every element repeated once (data may repeat it more or less often)",
+}
+
+
+class NeedsValues(RuntimeError):
+    """The model reads a tensor's value, which a meta tensor does not have."""
+
+
+class EndlessLoop(RuntimeError):
+    """The model loops on a guessed value, and no guess ends it."""
+
+
+@dataclass
+class _Place:
+    """One call in the model's code that reads values: reads in all, and rounds (reads after new ops) since an end."""
+
+    reads: int = 0
+    rounds: int = 0
+    ends: int = 0
+    ops: int = -1
+
+    def ends_here(self, ops: int) -> bool:
+        """Whether a loop ends at this read, `ops` being the number of ops so far."""
+        self.reads += 1
+        if ops > self.ops:
+            self.ops, self.rounds = ops, self.rounds + 1
+        if self.rounds <= _ROUNDS and self.reads <= _READS:
+            return False
+        if self.ends == _ENDS or self.reads > _READS:
+            raise EndlessLoop
+        self.rounds, self.ends = 0, self.ends + 1
+        return True
+
+
+class Guesses:
+    """Makes the guesses of one trace, where `allowed`, and keeps count of them."""
+
+    def __init__(self, allowed: bool) -> None:
+        self._allowed = allowed
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._places: dict[Hashable, _Place] = {}
+
+    def note(self, sentence: str) -> None:
+        """Keep a guess that belongs to no layer."""
+        self._counts[sentence, "", ""] += 1
+
+    def read(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], layer: str, ops: int) -> Any:
+        """The result of `func`, one of `READS_VALUES`, if it is known, else the guess. `ops` have run so far.
+
+        Raises `NeedsValues` where no guess is allowed, `EndlessLoop` where guesses never end a loop.
+        """
+        name, t = func._overloadpacket.__name__, args[0]
+        if not self._allowed:
+            raise NeedsValues(name)
+        try:
+            return func(*args, **kwargs)  # FakeTensorMode knows constants
+        except (DataDependentOutputException, DynamicOutputShapeException, NotImplementedError, RuntimeError):
+            over = self._ends_loop(name, layer, ops)
+            guess = _guess(name, t, over)
+        if not over:
+            what = _asked(name, t)
+            self._counts[what, layer, _TAKEN.get(name, str(guess).removesuffix(".0"))] += 1
+        return guess
+
+    def whole_masks(self, packet: Any, args: tuple[Any, ...], layer: str, ops: int) -> tuple[Any, ...]:
+        """`args` of an op, those of `x[mask]` with every element of the mask selected."""
+        if packet not in _INDEXING or not any(i is not None and i.dtype == torch.bool for i in args[1]):
+            return args
+        over = self._ends_loop("mask", layer, ops)
+        if not (over or _in_autograd()):
+            self._counts["a boolean mask", layer, f"every element selected {_UPPER}"] += 1
+        return (args[0], _selected(args[1], over), *args[2:])
+
+    def told(self) -> tuple[str, ...]:
+        """The guesses in words, alike ones of alike layers ("blocks.0", "blocks.1") as one with their number."""
+        alike: dict[tuple[str, str, str], Counter[str]] = {}
+        for (what, layer, taken), n in self._counts.items():
+            alike.setdefault((what, re.sub(r"\b\d+\b", "*", layer), taken), Counter())[layer] += n
+        return tuple(
+            _sentence(what, pattern if len(layers) > 1 else next(iter(layers)), taken, layers.total())
+            for (what, pattern, taken), layers in alike.items()
+        )
+
+    def _ends_loop(self, name: str, layer: str, ops: int) -> bool:
+        if _in_autograd():
+            return False
+        place = self._places.setdefault((name, layer, *_callers_place()), _Place())
+        ends = place.ends_here(ops)
+        if ends:
+            self._counts[LOOP, layer, f"taken to end after {_ROUNDS:,} rounds"] += 1
+        return ends
+
+
+def _sentence(what: str, layer: str, taken: str, times: int) -> str:
+    said = f"{what} in {layer or 'the model'}: {taken}" if taken else what
+    return f"{said} ({times:,} times)" if times > 1 else said
+
+
+def _asked(name: str, t: Tensor) -> str:
+    """What the model asked for, in its own words."""
+    if name == "_local_scalar_dense":
+        return "a condition" if t.dtype == torch.bool else ".item()"
+    return "unique" if name == "_unique2" else name
+
+
+def _guess(name: str, t: Tensor, over: bool) -> Any:
+    """The guess for the result of `name` on `t`; `over`: the one that ends a loop, which is false, 0 or nothing."""
+    if name == "_local_scalar_dense":
+        return not over if t.dtype == torch.bool else float(not over) if t.is_floating_point() else int(not over)
+    if name == "equal":
+        return not over
+    n = 0 if over else t.numel()
+    if name == "repeat_interleave":
+        return t.new_empty(n)
+    if name == "_unique2":
+        return t.new_empty(n), t.new_empty(t.shape, dtype=torch.long), t.new_empty(n, dtype=torch.long)
+    return t.new_empty((n, t.dim()), dtype=torch.long) if name == "nonzero" else t.new_empty(n)
+
+
+def _selected(indices: Sequence[Tensor | None], over: bool) -> list[Tensor | None]:
+    """`x[mask]` with every element selected: each boolean mask becomes the index tensors that it stands for."""
+    out: list[Tensor | None] = []
+    for i in indices:
+        mask = i is not None and i.dtype == torch.bool
+        n = 0 if over or i is None else i.numel()
+        out += [i.new_empty(n, dtype=torch.long)] * i.dim() if mask and i is not None else [i]
+    return out
+
+
+def _in_autograd() -> bool:
+    """Whether an op is the gradient of another, not the model's own call (which a checkpoint repeats)."""
+    return torch._C._current_autograd_node() is not None and _callers_place()[0] is None
+
+
+def _callers_place() -> tuple[Hashable, int]:
+    """File and line of the model's code that runs now: the innermost that is neither torch's nor ours."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "estimator"):
+        if frame.f_code.co_filename == _TRACER:  # a model made of torch's own layers, or autograd's own ops
+            return None, 0
+        frame = frame.f_back
+    return frame.f_code, frame.f_lineno
