@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
@@ -165,7 +167,7 @@ def test_settings_of_an_unexpected_kind_fall_back_to_the_first_layer():
     ],
 )
 def test_transformers_inputs(kind, names, assumed):
-    transformers = pytest.importorskip("transformers")
+    transformers = import_module("transformers")
     from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
 
     allow_torchvision_without_its_extension()
@@ -180,7 +182,7 @@ def test_transformers_inputs(kind, names, assumed):
 
 
 def test_roberta_keeps_its_two_unused_positions():
-    transformers = pytest.importorskip("transformers")
+    transformers = import_module("transformers")
     with torch.device("meta"):
         module = transformers.AutoModel.from_config(
             transformers.RobertaConfig(max_position_embeddings=514, num_hidden_layers=1)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from estimator.inputs import build_inputs, guess_inputs, is_assumed
 from estimator.sources import load
 from tests.estimator.sources.conftest import refusal
 
-transformers = pytest.importorskip("transformers")
+transformers = import_module("transformers")
 
 LLAMA_70B = {
     "model_type": "llama",
@@ -76,7 +77,7 @@ def test_seventy_billion_parameters(written):
 
 
 def test_a_pretrained_backbone_is_not_downloaded(written):
-    pytest.importorskip("timm")
+    import_module("timm")
     config = {"model_type": "detr", "backbone": "resnet18", "use_timm_backbone": True, "use_pretrained_backbone": True}
     assert load(written("detr/config.json", config)).form == "Hugging Face config"
 
@@ -96,7 +97,7 @@ def test_a_pretrained_backbone_is_not_downloaded(written):
 )
 def test_configs_that_do_not_build(written, config, word):
     if "_class_name" in config:
-        pytest.importorskip("diffusers")
+        import_module("diffusers")
     assert word in refusal(written("model/config.json", config))
 
 
@@ -114,7 +115,7 @@ def test_configs_that_do_not_read(written, tmp_path):
     ],
 )
 def test_diffusers(written, config):
-    pytest.importorskip("diffusers")
+    import_module("diffusers")
     loaded = load(written("unet/config.json", config))
     assert loaded.form == "diffusers config"
     runs(loaded)
@@ -134,7 +135,7 @@ UNET = {
 
 def test_diffusers_in_a_fresh_process(written):
     """Nothing of these tests has prepared torchvision there."""
-    pytest.importorskip("diffusers")
+    import_module("diffusers")
     path = written("unet/config.json", UNET).removesuffix("/config.json")
     done = subprocess.run(
         [sys.executable, "-m", "estimator.cli", path, "--hardware", "i9-9900k", "--json"],
@@ -156,7 +157,7 @@ def test_diffusers_in_a_fresh_process(written):
     ],
 )
 def test_what_a_diffusers_config_leaves_open(written, config, assumed):
-    pytest.importorskip("diffusers")
+    import_module("diffusers")
     source = guess_inputs(load(written("unet/config.json", config)).module)[1]
     assert is_assumed(source) == assumed, source
 
@@ -168,7 +169,7 @@ def test_a_pipeline_names_its_parts(written):
 
 
 def test_names():
-    pytest.importorskip("timm")
+    import_module("timm")
     assert load("timm:resnet18").inputs[0].shape == (3, 224, 224)
     assert sum(p.numel() for p in load("torchvision:resnet50").module.parameters()) == 25_557_032
     assert load("transformers:gpt2").form == "transformers default config"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from argparse import Namespace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def same_and_runs(path, original, batch=2):
 
 @pytest.mark.parametrize("name", ["resnet50", "vit_b_16", "swin_t", "googlenet", "efficientnet_b0"])
 def test_torchvision(saved, name):
-    models = pytest.importorskip("torchvision.models")
+    models = import_module("torchvision.models")
     with torch.device("meta"):
         model = models.get_model(name, weights=None)
     assert same_and_runs(saved(model), model).shape == (2, 1000)
@@ -45,7 +46,7 @@ def test_torchvision(saved, name):
 
 @pytest.mark.parametrize("name", ["resnet50", "vit_tiny_patch16_224", "convnext_atto", "regnety_002", "levit_128s"])
 def test_timm(saved, name):
-    timm = pytest.importorskip("timm")
+    timm = import_module("timm")
     with torch.device("meta"):
         model = timm.create_model(name)
     assert same_and_runs(saved(model), model).shape == (2, 1000)
@@ -53,7 +54,7 @@ def test_timm(saved, name):
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5", "vit", "gemma"])
 def test_transformers(saved, name):
-    transformers = pytest.importorskip("transformers")
+    transformers = import_module("transformers")
     config = (
         transformers.CONFIG_MAPPING[name](num_hidden_layers=2) if name != "t5" else transformers.T5Config(num_layers=2)
     )
@@ -86,7 +87,7 @@ def test_plain_torch(saved, name, how):
 
 
 def test_numbers_of_numpy_become_plain(saved):
-    numpy = pytest.importorskip("numpy")
+    numpy = import_module("numpy")
     model = nn.Linear(3, 4)
     model.rate, model.count = numpy.float64(0.25), numpy.int32(7)
     loaded = load(saved(model)).module

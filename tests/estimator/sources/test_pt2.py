@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_gradients_flow(exported):
 
 
 def test_resnet_and_vit(exported):
-    timm = pytest.importorskip("timm")
+    timm = import_module("timm")
     for name in ("resnet10t", "vit_tiny_patch16_224"):
         model = timm.create_model(name, **({"depth": 2} if "vit" in name else {}))
         loaded = load(exported(model, torch.zeros(2, 3, 224, 224)))
@@ -89,7 +90,7 @@ def test_resnet_and_vit(exported):
 
 
 def test_bert_with_two_inputs(exported):
-    transformers = pytest.importorskip("transformers")
+    transformers = import_module("transformers")
     config = transformers.BertConfig(num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=64)
     ids = torch.zeros(2, 16, dtype=torch.long)
     loaded = load(exported(transformers.BertModel(config), input_ids=ids, attention_mask=torch.ones_like(ids)))
@@ -100,7 +101,7 @@ def test_bert_with_two_inputs(exported):
 
 
 def test_llama_with_a_region_under_no_grad(exported):
-    transformers = pytest.importorskip("transformers")
+    transformers = import_module("transformers")
     config = transformers.LlamaConfig(
         num_hidden_layers=1,
         hidden_size=32,
