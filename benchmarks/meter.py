@@ -75,7 +75,7 @@ def measure() -> Iterator[Figure]:
     slowest_s = max(one["bare"][0] for one in rounds)
     noise = f"bare loops differ by up to {_percent(slowest_s, fastest['bare']):.1f}%"
     notes = {
-        "rapl": "simulated tree: 2 packages + DRAM, every 250 ms",
+        "rapl": "simulated tree: 2 packages + DRAM, every 350 ms",
         "rapl + nvml": "and a simulated GPU, every 20 ms",
         "codecarbon": "its load model, its default period",
     }

@@ -22,7 +22,7 @@ REFRESH_S = 0.001
 BOUND_W = 2_000.0
 """More than any zone can draw: the largest sockets announced have a TDP of 500 W. A faster counter is damaged."""
 
-PERIOD_S = 0.25
+PERIOD_S = 0.35
 """How often the counters are looked at, so that of a zone that vanishes at most this much is lost."""
 
 MIRROR_J = 1.0
