@@ -89,19 +89,14 @@ def _trilinear(args: tuple[Any, ...], out: Any) -> int:
     return int(2 * prod(max(dim) for dim in zip(*sizes, strict=True)))
 
 
+def _product_of(first: int) -> Callable[[tuple[Any, ...], Any], int]:
+    """The formula of an op whose matrices are its arguments `first` and `first` + 1."""
+    return lambda args, out: matmul_flops(args[first], args[first + 1])
+
+
 _CONTRACTION_FLOPS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
-    "mm": lambda args, out: matmul_flops(args[0], args[1]),
-    "bmm": lambda args, out: matmul_flops(args[0], args[1]),
-    "mv": lambda args, out: matmul_flops(args[0], args[1]),
-    "dot": lambda args, out: matmul_flops(args[0], args[1]),
-    "vdot": lambda args, out: matmul_flops(args[0], args[1]),
-    "addmm": lambda args, out: matmul_flops(args[1], args[2]),
-    "addmv": lambda args, out: matmul_flops(args[1], args[2]),
-    "baddbmm": lambda args, out: matmul_flops(args[1], args[2]),
-    "addbmm": lambda args, out: matmul_flops(args[1], args[2]),
-    "_addmm_activation": lambda args, out: matmul_flops(args[1], args[2]),
-    "_scaled_mm": lambda args, out: matmul_flops(args[0], args[1]),
-    "_int_mm": lambda args, out: matmul_flops(args[0], args[1]),
+    **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_scaled_mm", "_int_mm"), _product_of(0)),
+    **dict.fromkeys(("addmm", "addmv", "baddbmm", "addbmm", "_addmm_activation"), _product_of(1)),
     "_grouped_mm": _grouped_mm,
     "_trilinear": _trilinear,
     "addr": lambda args, out: 2 * int(args[1].numel()) * int(args[2].numel()),

@@ -96,7 +96,9 @@ def test_auto_is_auto_in_any_case(code):
     assert answers[0] and answers.count(answers[0]) == 3
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+@pytest.mark.skipif(
+    not FULL.exists(), reason="this system has no /dev/full: run `pytest tests/estimator/test_cli_streams.py` on Linux"
+)
 @pytest.mark.parametrize("args", [["hardware"], ["--help"], ["regions", "germany"], ["{code}"], ["{code}", "--json"]])
 def test_a_full_disk_is_one_line(code, args):
     with FULL.open("w") as full:

@@ -64,7 +64,10 @@ def test_missing_and_unreadable(tmp_path, written):
     Path(path).chmod(stat.S_IRWXU)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.skipif(
+    not hasattr(os, "mkfifo"),
+    reason="no named pipes here: run `pytest tests/estimator/sources/test_foreign_files.py` on Linux",
+)
 def test_pipes_and_devices(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     assert "pipe" in refusal(str(tmp_path / "pipe.pt"))
