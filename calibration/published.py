@@ -63,8 +63,10 @@ def _module(model: str, attention: str) -> nn.Module:
 
 
 @cache
-def _workload(model: str, attention: str, batch: int, length: int | None, dtype: str, training: bool) -> Workload:
-    spec = InputSpec((length,), "int64") if length else InputSpec((3, 224, 224))
+def _workload(
+    model: str, attention: str, batch: int, length: int | None, resolution: int, dtype: str, training: bool
+) -> Workload:
+    spec = InputSpec((length,), "int64") if length else InputSpec((3, resolution, resolution))
     args, kwargs = build_inputs((spec,), batch, getattr(torch, dtype))
     inputs = TraceInputs(args, kwargs, batch)
     return trace(_module(model, attention), inputs, dtype=dtype, optimizer="sgd" if training else None)
@@ -82,6 +84,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
         entry.get("attention") or "sdpa",
         batch,
         int(length) if length else None,
+        int(entry.get("resolution") or 224),
         entry["dtype"],
         training,
     )
