@@ -57,7 +57,9 @@ def measure() -> Iterator[Figure]:
     """What each way of measuring adds to the loop."""
     with tempfile.TemporaryDirectory() as directory:
         rapl = RaplMeter(_tree(Path(directory) / "powercap").root)
-        nvml = NvmlMeter(SimulatedNvml([SimulatedGpu()], time.perf_counter))
+        counted, uncounted = (
+            NvmlMeter(SimulatedNvml([SimulatedGpu(counter=counter)], time.perf_counter)) for counter in (True, False)
+        )
 
         def under(*meters: Meter) -> Callable[[], contextlib.AbstractContextManager[Any]]:
             return lambda: measured(meters, policy=None)
@@ -65,7 +67,8 @@ def measure() -> Iterator[Figure]:
         ways = {
             "bare": contextlib.nullcontext,
             "rapl": under(rapl),
-            "rapl + nvml": under(rapl, nvml),
+            "rapl + nvml": under(rapl, counted),
+            "rapl + nvml without a counter": under(rapl, uncounted),
             "codecarbon": under(ModelledMeter()),
         }
         for way in ways.values():
@@ -76,7 +79,8 @@ def measure() -> Iterator[Figure]:
     noise = f"bare loops differ by up to {_percent(slowest_s, fastest['bare']):.1f}%"
     notes = {
         "rapl": "simulated tree: 2 packages + DRAM, every 350 ms",
-        "rapl + nvml": "and a simulated GPU, every 20 ms",
+        "rapl + nvml": "and a simulated GPU with an energy counter, every 250 to 750 ms",
+        "rapl + nvml without a counter": "and a simulated GPU whose power is integrated, every 20 ms",
         "codecarbon": "its load model, its default period",
     }
     for name, note in notes.items():

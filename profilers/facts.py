@@ -1,6 +1,7 @@
 """What a GPU at hand tells of its energy, and how well: written to a JSON file, section by section.
 
-Made to run unattended: a section that fails leaves its error in the file, and the next one runs.
+Made to run unattended: a section that fails leaves its error in the file, and the next one runs. Power is looked at
+every 20 ms here, also where the counter moves: the two are to be compared.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from profilers.errors import MeterError
 from profilers.fingerprint import fingerprint
+from profilers.gpu_window import PERIOD_S
 from profilers.load import LoadPolicy
 from profilers.measurement import relative_deviation
 from profilers.nvml import NvmlMeter
@@ -87,7 +89,7 @@ def gather(
     facts = _Facts(out, say)
     meter: NvmlMeter | None = None
     with facts.section("device") as part:
-        meter = NvmlMeter(import_module("pynvml") if nvml is None else nvml)
+        meter = NvmlMeter(import_module("pynvml") if nvml is None else nvml, seldom_s=PERIOD_S)
         if not meter.sensors:
             raise MeterError("NVML lists no GPU: see `nvidia-smi -L`")
         sensor = meter.sensors[0]

@@ -13,6 +13,8 @@ class PowerIntegral:
 
     def __init__(self) -> None:
         self.energy_j = 0.0
+        self.jumps_j = 0.0
+        """Half of every jump between two readings, for as long as they are apart."""
         self.samples = 0
         self.rejected = 0
         self.first_s: float | None = None
@@ -31,6 +33,7 @@ class PowerIntegral:
                 self.rejected += 1
                 return
             self.energy_j += (self.last_w + power_w) / 2 * elapsed_s
+            self.jumps_j += abs(power_w - self.last_w) / 2 * elapsed_s
             self.longest_gap_s = max(self.longest_gap_s, elapsed_s)
         else:
             self.first_s = at_s

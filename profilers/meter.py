@@ -20,6 +20,10 @@ class Activity:
 class Take(Protocol):
     """One window of one meter. The order is start, sample as often as wanted, stop, readings."""
 
+    @property
+    def period_s(self) -> float:
+        """How soon `sample` must be called next, in seconds: asked after `start`, and again after every look."""
+
     def start(self) -> None:
         """Take the first reading. It may wait for the counter's next refresh, so that the window starts on an edge."""
 
@@ -30,7 +34,7 @@ class Take(Protocol):
         """Take the last reading, at once."""
 
     def readings(self) -> tuple[Reading, ...]:
-        """One reading per component of the meter, after `stop`."""
+        """One reading per component of the meter, right after `stop`. It may wait for the counter's next refresh."""
 
 
 @runtime_checkable
@@ -40,10 +44,6 @@ class Meter(Protocol):
     @property
     def name(self) -> str:
         """A short name, such as `nvml`."""
-
-    @property
-    def period_s(self) -> float:
-        """How often `Take.sample` must be called inside a window, in seconds."""
 
     def components(self) -> tuple[Component, ...]:
         """What this meter reads."""

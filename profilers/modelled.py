@@ -39,7 +39,6 @@ class ModelledMeter:
     """The CPU and memory of this machine, as codecarbon models them. GPUs are left to NVML."""
 
     name = "codecarbon"
-    period_s = 60.0
 
     def __init__(self, codecarbon: Any = None, clock: Callable[[], float] = time.perf_counter) -> None:
         """`codecarbon`: the package or its like; None imports it when the first window is prepared."""
@@ -72,6 +71,8 @@ class ModelledMeter:
 
 class ModelledTake:
     """One window of codecarbon's offline tracker."""
+
+    period_s = 60.0
 
     def __init__(self, components: tuple[Component, ...], codecarbon: Any, clock: Callable[[], float]) -> None:
         self._components, self._clock = components, clock

@@ -1,9 +1,11 @@
 """NVIDIA GPUs through NVML: the total-energy counter where it exists, else power integrated over time.
 
 The counter is refreshed in steps (about every 100 ms; the period is measured, not assumed). A window therefore starts
-right after a step, and what its end saw since the last step is added from the integral of power. The same integral is
-the cross-check of the counter, and stands in for it where it is missing or was reset. On A100 and H100 the power sensor
-looks at 25% of the time alone (arXiv 2312.02741), so fast changing loads need long windows either way.
+right after a step, and after its end the counter is polled until its next steps, which hold what the last one in the
+window did not yet show (`profilers.counter_tail`). In mid-window a counter that moves is looked at seldom, since
+looking costs; power is then a coarse cross-check. Where the counter is missing, stands still or was reset, power is
+looked at every 20 ms from then on, and its integral stands in. On A100 and H100 the power sensor looks at 25% of the
+time alone (arXiv 2312.02741), so fast changing loads need long windows either way.
 """
 
 from __future__ import annotations
@@ -14,19 +16,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from profilers.errors import MeterError
-from profilers.gpu_window import GpuWindow
+from profilers.gpu_window import SELDOM_S, USUAL_REFRESH_S, GpuWindow
 from profilers.meter import Activity
 from profilers.nvml_sensor import GpuSensor, SensorError, refresh_period_s
 from profilers.reading import Component, Reading
 from profilers.visible import text, visible_gpus
 
-PERIOD_S = 0.02
-"""How often power is read in mid-window."""
-
-USUAL_REFRESH_S = 0.1
-"""Taken where a counter's refresh period could not be seen."""
-
 _LONGEST_WAIT_S = 0.5
+"""For a counter's step: five refreshes as they usually are."""
+
 _POLL_S = 0.001
 
 
@@ -34,7 +32,6 @@ class NvmlMeter:
     """Reads every visible GPU. `nvml` is the pynvml module or its like, already imported."""
 
     name = "nvml"
-    period_s = PERIOD_S
 
     def __init__(
         self,
@@ -42,9 +39,14 @@ class NvmlMeter:
         visible: str | None = None,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        seldom_s: float = SELDOM_S,
     ) -> None:
-        """`visible`: a value of CUDA_VISIBLE_DEVICES; None reads the environment."""
-        self._clock, self._sleep = clock, sleep
+        """`visible`: a value of CUDA_VISIBLE_DEVICES; None reads the environment.
+
+        seldom_s: how often to look at a GPU whose counter moves.
+        """
+        self._clock, self._sleep, self._seldom_s = clock, sleep, seldom_s
         wanted = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
         try:
             nvml.nvmlInit()
@@ -66,7 +68,7 @@ class NvmlMeter:
         for sensor in self.sensors:
             if sensor.has_counter and sensor.gpu.index not in self._refresh_s:
                 self._refresh_s[sensor.gpu.index] = self._measured_refresh_s(sensor)
-        windows = [GpuWindow(self._component(sensor), sensor, self._clock, PERIOD_S) for sensor in self.sensors]
+        windows = [GpuWindow(self._component(sensor), sensor, self._clock, self._seldom_s) for sensor in self.sensors]
         return NvmlTake(windows, self._clock, self._sleep)
 
     def activity(self) -> Activity | None:
@@ -96,13 +98,19 @@ class NvmlTake:
         self, windows: Sequence[GpuWindow], clock: Callable[[], float], sleep: Callable[[float], None]
     ) -> None:
         self._windows, self._clock, self._sleep = windows, clock, sleep
+        self._readings: tuple[Reading, ...] | None = None
+
+    @property
+    def period_s(self) -> float:
+        """As soon as the GPU that needs it soonest."""
+        return min((window.period_s for window in self._windows), default=SELDOM_S)
 
     def start(self) -> None:
         """Wait until every counter has stepped once, then take the first reading of each."""
         ends_s = self._clock() + _LONGEST_WAIT_S
         for window in self._windows:
             window.before()
-        while any(window.awaits_step() for window in self._windows) and self._clock() < ends_s:
+        while any(window.awaits_start for window in self._windows) and self._clock() < ends_s:
             self._sleep(_POLL_S)
             for window in self._windows:
                 window.before()
@@ -120,8 +128,20 @@ class NvmlTake:
             window.stop()
 
     def readings(self) -> tuple[Reading, ...]:
-        """One reading per GPU."""
-        return tuple(window.reading() for window in self._windows)
+        """One reading per GPU. The first time, wait until every counter has shown what it owes of the window."""
+        if self._readings is None:
+            self._await_ends()
+            self._readings = tuple(window.reading() for window in self._windows)
+        return self._readings
+
+    def _await_ends(self) -> None:
+        """Two steps of every counter, or three refreshes."""
+        longest_s = max([_LONGEST_WAIT_S, *(3 * window.refresh_s for window in self._windows)])
+        ends_s = self._clock() + longest_s
+        while any(window.awaits_end for window in self._windows) and self._clock() < ends_s:
+            for window in self._windows:
+                window.after()
+            self._sleep(_POLL_S)
 
 
 def _driver(nvml: Any) -> str | None:

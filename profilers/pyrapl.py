@@ -21,7 +21,6 @@ class PyRaplMeter:
     """Packages and DRAM as pyRAPL reads them. For comparison only: it is not added to other meters."""
 
     name = "pyrapl"
-    period_s = 60.0
 
     def __init__(self, pyrapl: Any = None, clock: Callable[[], float] = time.perf_counter) -> None:
         """`pyrapl`: the pyRAPL package or its like; None imports it."""
@@ -62,6 +61,8 @@ class PyRaplMeter:
 
 class PyRaplTake:
     """One window of pyRAPL's sensor."""
+
+    period_s = 60.0
 
     def __init__(self, components: Sequence[Component], sensor: Any, clock: Callable[[], float]) -> None:
         self._components, self._sensor, self._clock = components, sensor, clock

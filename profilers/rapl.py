@@ -89,12 +89,6 @@ class RaplMeter:
         self._conditions = conditions
         self._groups = powercap.groups(powercap.find_zones(root))
 
-    @property
-    def period_s(self) -> float:
-        """Often enough for four looks per turn of the fastest counter, at more power than it can draw."""
-        ranges = [zone.range_uj for group in self._groups for zone in group.zones if zone.range_uj is not None]
-        return min([PERIOD_S, *(range_uj / 1e6 / BOUND_W / 4 for range_uj in ranges)])
-
     def components(self) -> tuple[Component, ...]:
         """The components that can be read."""
         return tuple(_component(group) for group in self._groups if group.reason is None)
@@ -121,6 +115,7 @@ class RaplTake:
         self._clock = clock
         self._read_conditions = conditions
         self._counters = {group: [_Counter(zone) for zone in group.zones] for group in groups}
+        self.period_s = _period_s(groups)
         self._at_break: dict[Group, dict[_Counter, int]] = {}
         self._conditions: list[Conditions] = []
         self._started_s = self._stopped_s = 0.0
@@ -230,6 +225,12 @@ def _without_mirrors(counters: Sequence[_Counter]) -> Iterator[_Counter]:
         if not any(counter.mirrors(earlier) for earlier in kept):
             kept.append(counter)
             yield counter
+
+
+def _period_s(groups: Sequence[Group]) -> float:
+    """Often enough for four looks per turn of the fastest counter, at more power than it can draw."""
+    ranges = [zone.range_uj for group in groups for zone in group.zones if zone.range_uj is not None]
+    return min([PERIOD_S, *(range_uj / 1e6 / BOUND_W / 4 for range_uj in ranges)])
 
 
 def _component(group: Group) -> Component:

@@ -85,7 +85,8 @@ class Reading:
     duration_s: float
     energy_j: float | None = None
     uncertainty_j: float | None = None
-    """From the window's edges: how long the counter may have lagged, times mean power. Not the sensor's own error."""
+    """What the window's edges may hide, and, where power was integrated, the longest time without a look at it. Not the
+    sensor's own error."""
     reason: str | None = None
     notes: tuple[str, ...] = ()
     cross_check: CrossCheck | None = None

@@ -56,8 +56,15 @@ def run_of(measurement: Measurement, command: tuple[str, ...] = (), exit_code: i
 
 
 def append(path: Path, run: Run) -> None:
-    """Add a run to a file: one write, then flush and fsync. A line that a kill tore earlier is closed first."""
-    line = json.dumps(to_dict(run), allow_nan=False) + "\n"
+    """Add a run to a file, as `append_line` does."""
+    append_line(path, json.dumps(to_dict(run), allow_nan=False))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file: one write, then flush and fsync. A line that a kill tore earlier is closed first.
+
+    Raises `RecordError` where the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
@@ -67,7 +74,7 @@ def append(path: Path, run: Run) -> None:
                 torn = file.read(1) != b"\n"
             else:
                 torn = False
-            file.write((b"\n" if torn else b"") + line.encode())
+            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -19,7 +19,6 @@ class ReplayMeter:
     """
 
     name = "replay"
-    period_s = 1.0
 
     def __init__(self, runs: Sequence[Run]) -> None:
         if not runs:
@@ -55,6 +54,8 @@ class ReplayMeter:
 
 class ReplayTake:
     """One window of a replay."""
+
+    period_s = 60.0
 
     def __init__(self, meter: ReplayMeter) -> None:
         self._meter = meter

@@ -5,18 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 SHORTEST_PERIOD_S = 0.005
 """The thread never looks more often than this, whatever a meter asks."""
 
 
-class Sampler:
-    """Calls each look at its own period, in one daemon thread, between `start` and `stop`."""
+class Sampled(Protocol):
+    """What is looked at: a `Take`."""
 
-    def __init__(
-        self, looks: Sequence[tuple[Callable[[], None], float]], clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self._looks = [(look, max(period_s, SHORTEST_PERIOD_S)) for look, period_s in looks]
+    @property
+    def period_s(self) -> float:
+        """How soon to look next: asked at the start, and after every look."""
+
+    def sample(self) -> None:
+        """Look."""
+
+
+class Sampler:
+    """Looks at each at its own period, in one daemon thread, between `start` and `stop`."""
+
+    def __init__(self, sampled: Sequence[Sampled], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._sampled = list(sampled)
         self._clock = clock
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
@@ -24,8 +34,8 @@ class Sampler:
         """True where a look raised: nothing was sampled after that. The traceback went to stderr."""
 
     def start(self) -> None:
-        """Start looking; without looks there is no thread."""
-        if self._looks:
+        """Start looking; with nothing to look at there is no thread."""
+        if self._sampled:
             self._thread = threading.Thread(target=self._run, name="profilers-sampler", daemon=True)
             self._thread.start()
 
@@ -38,12 +48,16 @@ class Sampler:
 
     def _run(self) -> None:
         self.broke_off = True
-        due = [self._clock() + period_s for _, period_s in self._looks]
+        due = [self._clock() + _period_s(one) for one in self._sampled]
         while not self._done.wait(max(0.0, min(due) - self._clock())):
             now = self._clock()
-            for index, (look, period_s) in enumerate(self._looks):
+            for index, one in enumerate(self._sampled):
                 if due[index] <= now:
-                    look()
-                    after = self._clock()
+                    one.sample()
+                    after, period_s = self._clock(), _period_s(one)
                     due[index] = due[index] + period_s if due[index] + period_s > after else after + period_s
         self.broke_off = False
+
+
+def _period_s(sampled: Sampled) -> float:
+    return max(sampled.period_s, SHORTEST_PERIOD_S)

@@ -63,7 +63,7 @@ def measure(
     if policy is not None:
         policy.wait_until_quiet(meters)
     takes = [(meter, meter.prepare()) for meter in _slowest_first(meters)]
-    sampler = Sampler([(take.sample, meter.period_s) for meter, take in takes], clock)
+    sampler = Sampler([take for _, take in takes], clock)
     watch = policy.begin(meters, working=True) if policy is not None else None
     window, interrupted = Window(), None
     if synchronise is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from profilers.meter import Meter
+from profilers.meter import Meter, Take
 from profilers.reading import Reading
 
 RANGE_UJ = 262_143_328_850
@@ -139,15 +139,22 @@ class SimulatedGpu:
     average: bool = True
     lost_at_s: float = float("inf")
     reset_at_s: float = float("inf")
+    power_refresh_s: float = 0.0
+    """How often the power sensor is refreshed; 0 tells the present."""
     counter_error: float = 0.0
     """The counter's relative error, to make it disagree with power."""
     mig: tuple[str, ...] = ()
     pids: tuple[int, ...] = ()
     utilization: int = 0
     counter_calls: int = field(default=0)
+    power_calls: int = field(default=0)
 
     def power_w(self, at_s: float) -> float:
         return [watts for from_s, watts in self.steps if from_s <= at_s][-1]
+
+    def counted_until_s(self, stepped_s: float) -> float:
+        """Up to when the counter has counted, after its step of `stepped_s`."""
+        return stepped_s
 
     def energy_j(self, until_s: float) -> float:
         """Joules since second 0."""
@@ -208,13 +215,15 @@ class SimulatedNvml:
         gpu.counter_calls += 1
         if not gpu.counter:
             raise NotSupported
-        stepped_s = int(now_s / gpu.refresh_s + 1e-9) * gpu.refresh_s
+        stepped_s = gpu.counted_until_s(int(now_s / gpu.refresh_s + 1e-9) * gpu.refresh_s)
         since_s = gpu.reset_at_s if now_s >= gpu.reset_at_s else 0.0
         return int((gpu.energy_j(stepped_s) - gpu.energy_j(min(since_s, stepped_s))) * (1 + gpu.counter_error) * 1000)
 
     def nvmlDeviceGetFieldValues(self, gpu: SimulatedGpu, fields: Sequence[int]) -> list[Any]:
         now_s = self._alive(gpu)
-        milliwatts = int(gpu.power_w(now_s) * 1000)
+        gpu.power_calls += 1
+        stepped_s = int(now_s / gpu.power_refresh_s + 1e-9) * gpu.power_refresh_s if gpu.power_refresh_s else now_s
+        milliwatts = int(gpu.power_w(stepped_s) * 1000)
         failed = 0 if gpu.instant and list(fields) == [186] else 3
         return [SimpleNamespace(nvmlReturn=failed, valueType=1, value=SimpleNamespace(uiVal=milliwatts))]
 
@@ -242,11 +251,17 @@ class SimulatedNvml:
 def window(meter: Meter, clock: Clock, seconds: float) -> dict[str, Reading]:
     """One window of a meter on a simulated clock, sampled as the sampling thread would."""
     take = meter.prepare()
+    sampled(take, clock, seconds)
+    return {reading.component.name: reading for reading in take.readings()}
+
+
+def sampled(take: Take, clock: Clock, seconds: float) -> float:
+    """Start a window, sample it as the sampling thread would, stop it; when it ended."""
     take.start()
     ends_s = clock() + seconds
-    while clock() + meter.period_s < ends_s:
-        clock.advance(meter.period_s)
+    while clock() + (period_s := take.period_s) < ends_s:
+        clock.advance(period_s)
         take.sample()
     clock.advance(ends_s - clock())
     take.stop()
-    return {reading.component.name: reading for reading in take.readings()}
+    return clock()

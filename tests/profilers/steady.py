@@ -13,7 +13,6 @@ class SteadyMeter:
     """A meter of one component that draws what it is told, on a real or a simulated clock."""
 
     name = "steady"
-    period_s = 0.02
 
     def __init__(
         self, clock: Callable[[], float], powers_w: Sequence[float] = (100.0,), refresh_s: float = 0.001
@@ -34,6 +33,8 @@ class SteadyMeter:
 
 
 class SteadyTake:
+    period_s = 0.02
+
     def __init__(self, meter: SteadyMeter) -> None:
         self.meter, self.started_s, self.stopped_s = meter, 0.0, 0.0
 

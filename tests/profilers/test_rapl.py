@@ -134,7 +134,7 @@ def test_a_reset_is_not_taken_for_a_wrap(tmp_path: Path) -> None:
 def test_the_small_range_is_looked_at_more_often(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "powercap")
     tree.add("intel-rapl:0", "package-0", Counter(200.0, 0.0, 800_000_000))
-    assert RaplMeter(tree.root).period_s == pytest.approx(800.0 / 2000.0 / 4)
+    assert RaplMeter(tree.root).prepare().period_s == pytest.approx(800.0 / 2000.0 / 4)
 
 
 def test_zones_are_found_once_through_every_link(tmp_path: Path) -> None:

@@ -212,9 +212,21 @@ def test_a_reading_cannot_lie(status: str, energy_j: float | None) -> None:
         Reading(Component("cpu", "cpu", "x"), status, 1.0, energy_j, reason="why")  # type: ignore[arg-type]
 
 
+class Sampled:
+    """Looked at every 20 ms."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self.period_s = 0.02
+
+    def sample(self) -> None:
+        self.seen.append(time.perf_counter())
+
+
 def test_the_sampler_looks_at_its_period_and_stops() -> None:
-    seen: list[float] = []
-    sampler = Sampler([(lambda: seen.append(time.perf_counter()), 0.02)])
+    sampled = Sampled()
+    seen = sampled.seen
+    sampler = Sampler([sampled])
     sampler.start()
     time.sleep(0.3)
     sampler.stop()
@@ -226,12 +238,29 @@ def test_the_sampler_looks_at_its_period_and_stops() -> None:
     assert not sampler.broke_off
 
 
+def test_the_sampler_asks_after_every_look_how_soon_the_next_is_due() -> None:
+    class Hastens(Sampled):
+        def sample(self) -> None:
+            super().sample()
+            self.period_s = 0.01
+
+    hastens = Hastens()
+    hastens.period_s = 0.2
+    sampler, begun_s = Sampler([hastens]), time.perf_counter()
+    sampler.start()
+    time.sleep(0.5)
+    sampler.stop()
+    assert hastens.seen[0] - begun_s >= 0.2
+    assert len(hastens.seen) >= 5  # at 0.2 s each there would be two
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_sampler_that_broke_off_says_so() -> None:
-    def fails() -> None:
-        raise ZeroDivisionError
+    class Fails(Sampled):
+        def sample(self) -> None:
+            raise ZeroDivisionError
 
-    sampler = Sampler([(fails, 0.01)])
+    sampler = Sampler([Fails()])
     sampler.start()
     time.sleep(0.1)
     sampler.stop()
