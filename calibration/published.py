@@ -6,6 +6,7 @@ The rows stay where they are (a directory given on the command line); only what 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from torch import nn
 
 from estimator.inputs import InputSpec, build_inputs
 from estimator.sources import load
+from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.trace import TraceInputs, trace
 from estimator.workload import Workload
 
@@ -24,11 +26,17 @@ IMAGENET_LOADER_S = 53 / 50_000
 """Seconds per image that the data loader takes in the imagenet_rtx5000_xeon rows: the floor of their durations."""
 
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-_CONFIGS: Mapping[str, tuple[str, Mapping[str, int]]] = {
-    "bert-large-uncased": ("BertConfig", _LARGE),  # Devlin et al. 2019, table of section 3
-    "gpt2": ("GPT2Config", {}),  # the library's defaults are the 124M model
-    "vit-large-patch16-224": ("ViTConfig", _LARGE),  # Dosovitskiy et al. 2021, Table 1
+_HYPERPARAMETERS: Mapping[str, Mapping[str, int]] = {
+    "bert-large-uncased": _LARGE,  # Devlin et al. 2019, section 3
+    "vit-large-patch16-224": _LARGE,  # Dosovitskiy et al. 2021, Table 1
+    "gpt2-medium": {"n_embd": 1024, "n_layer": 24, "n_head": 16},  # Radford et al. 2019, Table 2
+    "gpt2-large": {"n_embd": 1280, "n_layer": 36, "n_head": 20},
+    "gpt2-xl": {"n_embd": 1600, "n_layer": 48, "n_head": 25},
 }
+"""Sizes that are not the library's defaults. Those are BERT base, GPT-2 (124M), ViT base and MobileViT small."""
+
+_OPTIMIZERS = {"sgd": "momentum", "rmsprop": "adam"}
+"""torchvision's recipes train with momentum; their RMSprop has momentum too: 8 passes over a parameter, and Adam 7."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,19 @@ class Row:
     phase: str
     dtype: str
     workload: Workload
+    parameters: int
     energy_j: float
     duration_s: float | None
     clock_hz: float | None
-    floor_s: float  # the batch takes at least this long, whatever the device does
+    floor_s: float  # a data loader takes this long for the batch, beside the device
+    multi_tensor: bool  # whether PyTorch's optimizers took many tensors at once
+
+    @property
+    def network(self) -> str:
+        """What is left out together: one network at any batch size, length and dtype; of torchvision, its family."""
+        library, name = self.model.split("/", 1)
+        family = re.match(r"[a-z]+", name) if library == "torchvision" else None
+        return family.group() if family else name.split()[-1]
 
 
 @cache
@@ -51,25 +68,32 @@ def _module(model: str, attention: str) -> nn.Module:
     library, name = model.split("/", 1)
     if library == "torchvision":
         return load(f"torchvision:{name}").module
+    allow_torchvision_without_its_extension()
     import transformers
 
-    class_name, config_name = name.split()
-    config_class, values = _CONFIGS[config_name]
-    config = getattr(transformers, config_class)(**values)
-    config._attn_implementation = attention
+    class_name, size = name.split()
+    made: type[Any] = getattr(transformers, class_name)
+    config = made.config_class(**_HYPERPARAMETERS.get(size, {}))
+    config._attn_implementation = attention if made._supports_sdpa else "eager"  # MobileViT knows no other
     with torch.device("meta"):
-        module: nn.Module = getattr(transformers, class_name)(config)
+        module: nn.Module = made(config)
     return module
+
+
+def _resolution(module: nn.Module, given: str | None) -> int:
+    """Pixels a side: as the row says, else as the model was made for, else 224."""
+    made_for: int | None = getattr(getattr(module, "config", None), "image_size", None)
+    return int(given or made_for or 224)
 
 
 @cache
 def _workload(
-    model: str, attention: str, batch: int, length: int | None, resolution: int, dtype: str, training: bool
+    model: str, attention: str, batch: int, length: int | None, resolution: int, dtype: str, optimizer: str | None
 ) -> Workload:
     spec = InputSpec((length,), "int64") if length else InputSpec((3, resolution, resolution))
     args, kwargs = build_inputs((spec,), batch, getattr(torch, dtype))
     inputs = TraceInputs(args, kwargs, batch)
-    return trace(_module(model, attention), inputs, dtype=dtype, optimizer="sgd" if training else None)
+    return trace(_module(model, attention), inputs, dtype=dtype, optimizer=optimizer)
 
 
 def _optional(text: str | None) -> float | None:
@@ -78,15 +102,16 @@ def _optional(text: str | None) -> float | None:
 
 def _row(entry: Mapping[str, Any]) -> Row:
     batch, length = int(entry["batch_size"]), entry.get("sequence_length")
-    training = entry["phase"] == "training"
+    attention = entry.get("attention") or "sdpa"
+    module = _module(entry["model"], attention)
     workload = _workload(
         entry["model"],
-        entry.get("attention") or "sdpa",
+        attention,
         batch,
         int(length) if length else None,
-        int(entry.get("resolution") or 224),
+        _resolution(module, entry.get("resolution")),
         entry["dtype"],
-        training,
+        _OPTIMIZERS[entry["optimizer"]] if entry["phase"] == "training" else None,
     )
     if "samples" in entry:  # a whole pass over a data set
         batches, floor_s = float(entry["samples"]) / batch, IMAGENET_LOADER_S * batch
@@ -99,10 +124,12 @@ def _row(entry: Mapping[str, Any]) -> Row:
         phase=entry["phase"],
         dtype=entry["dtype"],
         workload=workload,
+        parameters=sum(p.numel() for p in module.parameters()),
         energy_j=float(entry["energy_j"]) / batches,
         duration_s=None if duration_s is None else duration_s / batches,
         clock_hz=1e6 * float(entry["sm_clock_mhz"]) if "sm_clock_mhz" in entry else None,
         floor_s=floor_s,
+        multi_tensor="samples" not in entry,  # PyTorch 1.10 had none, and these rows are its own
     )
 
 

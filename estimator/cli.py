@@ -103,7 +103,10 @@ _OPTIONS: tuple[Callable[[_F], _F], ...] = (
         "--hardware",
         metavar="NAME",
         callback=_auto_in_any_case,
-        help="A device (see `estimate hardware`), or auto.  [default: auto]",
+        help="A device (see `estimate hardware`), a calibrated profile, or auto.  [default: auto]",
+    ),
+    click.option(
+        "--clock-mhz", type=float, metavar="MHZ", help="A GPU clock that is locked.  [default: its boost clock]"
     ),
     click.option("--devices", type=int, metavar="N", help="Devices that share the training.  [default: 1]"),
     click.option("--region", metavar="NAME", help="A country or cloud region (see `estimate regions`)."),
@@ -189,7 +192,7 @@ def regions_command(name: str | None) -> None:
 
 
 _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
-"""`measure` and `meters` read their options themselves, so that they are the same as in `python -m profilers`."""
+"""These commands read their options themselves: they are the same as in `python -m profilers` and `-m calibration`."""
 
 
 @main.command("measure", context_settings=_PASSED_ON)
@@ -204,6 +207,26 @@ def measure_command(arguments: tuple[str, ...]) -> None:
 def meters_command(arguments: tuple[str, ...]) -> None:
     """Show what this machine can measure, and for what it cannot: why, and the remedy."""
     _profilers("meters", arguments)
+
+
+@main.command("calibrate", context_settings=_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def calibrate_command(arguments: tuple[str, ...]) -> None:
+    """Learn this machine in about 5 minutes: `estimate calibrate`, or --hardware cuda:0 --minutes 8."""
+    _calibration("calibrate", arguments)
+
+
+@main.command("verify", context_settings=_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def verify_command(arguments: tuple[str, ...]) -> None:
+    """Predict MODEL on this machine, then run and measure it, and show both: `estimate verify model.pt`."""
+    _calibration("verify", arguments)
+
+
+def _calibration(command: str, arguments: tuple[str, ...]) -> None:
+    from calibration.__main__ import main as calibration_main
+
+    calibration_main([command, *arguments], prog_name="estimate")
 
 
 def _profilers(command: str, arguments: tuple[str, ...]) -> None:

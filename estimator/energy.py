@@ -1,10 +1,12 @@
 """The energy model: a roofline for the time of each op, and power that follows what the op does.
 
-    time of an op    = kernels x kernel_s + max(FLOPs / rate, bytes / bandwidth, dynamic energy / power left)
-    time of a phase  = max(sum over ops, time the host takes to launch them)     on a GPU, where the host runs ahead
-                     = sum over ops + time the host takes to launch them          on a CPU
-    energy           = static power x time + dynamic energy
-    dynamic energy   = energy per FLOP x FLOPs + energy per byte x bytes; power left = power limit - static power
+    ideal time of an op = max(FLOPs / rate, bytes / bandwidth, dynamic energy / power left) + first touch of new memory
+    time of an op       = max(ideal, FLOPs / rate x (1 + half a wave / results)) + kernels x kernel_s
+    time of a phase     = max(sum over ops, time the host takes to launch them)     on a GPU, where the host runs ahead
+                        = sum over ops + time the host takes to launch them          on a CPU
+    energy              = static power x time + active power x ideal time + dynamic energy
+    dynamic energy      = energy per FLOP x FLOPs + energy per byte x bytes
+    power left          = power limit - static power - active power: a device slows down rather than draw more
 
 The roofline is Williams, Waterman and Patterson 2009; the energy terms are those of Choi et al. 2013, "A roofline
 model of energy" (IPDPS), equations 2 to 4. Rates are sustained ones: the profile holds the efficiencies.
@@ -14,20 +16,23 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.hardware import HardwareProfile
+from estimator.columns import OP_CLASSES, Columns, Floats
+from estimator.hardware import TILE, HardwareProfile
+from estimator.op_times import OpTimes, Predicted
 from estimator.uncertainty import Interval, log_normal
-from estimator.workload import PHASES, Op, Phase, Workload
+from estimator.workload import PHASES, Phase, Workload
 
 Bound = Literal["compute", "memory", "launch"]
-_BOUNDS: tuple[Bound, ...] = ("compute", "memory", "launch")
-Floats = NDArray[np.float64]
+
+_FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
+_GROUPED = OP_CLASSES.index("grouped")
 
 
 @dataclass(frozen=True)
@@ -58,89 +63,144 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _PhaseCost:
-    """Per op of one phase: seconds (adding up to the phase's duration) and joules."""
+class Work:
+    """What ops ask of the device itself, one value an op: seconds of arithmetic and of memory, and what they draw.
+
+    `ideal_s` is the time with every multiprocessor at work, `device_s` with the kernel's start and its ragged end.
+    """
+
+    compute_s: Floats
+    memory_s: Floats
+    ideal_s: Floats
+    device_s: Floats
+    dynamic_j: Floats
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Per op: seconds (adding up to the duration of its phase), joules, and seconds in which the device is at work."""
 
     time_s: Floats
     energy_j: Floats
-    waits_s: Mapping[Bound, float]
+    work_s: Floats
+    memory_bound: NDArray[np.bool_]
 
 
-def optimizer_launches(ops: Sequence[Op], profile: HardwareProfile) -> float:
-    """Kernels of an optimizer step: PyTorch's multi-tensor kernels take many parameters at once on a GPU."""
-    steps = max((op.launches for op in ops), default=0)
-    return steps * math.ceil(len(ops) / profile.tensors_per_optimizer_launch)
+def optimizer_launches(columns: Columns, profile: HardwareProfile) -> Floats:
+    """Kernels of each workload's optimizer step: multi-tensor kernels take many parameters at once on a GPU."""
+    return columns.passes * np.ceil(columns.tensors / profile.tensors_per_optimizer_launch)
 
 
-def _price_phase(ops: Sequence[Op], module_calls: int, profile: HardwareProfile) -> _PhaseCost:
-    flops = np.array([op.flops for op in ops], dtype=np.float64)
-    moved = np.array([op.bytes_moved for op in ops], dtype=np.float64)
-    launches = np.array([op.launches for op in ops], dtype=np.float64)
-    if ops[0].phase == "optimizer":
-        launches *= optimizer_launches(ops, profile) / launches.sum()
-    rates = [profile.rate_of(op.kind, op.dtype) for op in ops]
-    flop_per_s = np.array([profile.flop_per_s.get((op.kind, r), np.inf) for op, r in zip(ops, rates, strict=True)])
-    per_flop = np.array([profile.energy_per_flop_j[r] for r in rates])
+def _kernels(columns: Columns, profile: HardwareProfile) -> Floats:
+    """Kernels of each op; those of an optimizer's step are shared out among its parameters."""
+    stepping = columns.phase == _OPTIMIZER
+    one_each = np.bincount(columns.workload, columns.kernels * stepping, len(columns.passes))
+    share = optimizer_launches(columns, profile) / np.maximum(one_each, 1.0)
+    return np.where(stepping, columns.kernels * share[columns.workload], columns.kernels)
 
-    compute = flops / flop_per_s
-    memory = moved / profile.bandwidth_bytes_per_s
-    dynamic_j = per_flop * flops + profile.energy_per_byte_j * moved
-    throttled = dynamic_j / (profile.power_limit_w - profile.static_power_w)
-    work = np.maximum(np.maximum(compute, memory), throttled)
-    device = launches * profile.kernel_s + work
-    one_call_each = profile.asynchronous and ops[0].phase != "optimizer"  # cuDNN launches a call's kernels by itself
-    calls = np.ones_like(launches) if one_call_each else launches
-    host = calls * profile.launch_s + module_calls * profile.module_call_s / len(ops)
-    if not profile.asynchronous:
-        time, busy = host + device, work
-    elif host.sum() > device.sum():  # the device waits for the host all along
-        time, busy = host, np.zeros_like(work)
+
+def work_of(columns: Columns, profile: HardwareProfile, kernels: Floats) -> Work:
+    """The roofline of each op on the device alone: what its launch costs the host is not in it.
+
+    A wave is one tile of `TILE` x `TILE` results on every multiprocessor; on average its last one is half full.
+    """
+    flop_per_s, per_flop = (table[columns.op_class, columns.dtype] for table in profile.tables)
+    backward = np.where(columns.phase == _BACKWARD, profile.backward_efficiency, 1.0)
+    cached = columns.bytes_moved <= profile.cache_bytes
+    moved = np.where(cached, profile.cached_share * columns.bytes_moved, columns.bytes_moved)
+    reached = np.where(columns.op_class == _GROUPED, profile.grouped_bandwidth, 1.0) * backward
+
+    compute = columns.flops / (flop_per_s * backward)
+    touched = profile.fresh_s_per_byte * columns.fresh_bytes
+    memory = moved / (profile.bandwidth_bytes_per_s * reached) + touched
+    dynamic_j = per_flop * columns.flops + profile.energy_per_byte_j * moved
+    left_w = profile.power_limit_w - profile.static_power_w - profile.active_power_w
+    ideal = np.maximum(np.maximum(compute + touched, memory), dynamic_j / left_w)
+    spread_over = np.maximum(columns.results, TILE**2 / 2)  # at worst on one multiprocessor
+    ragged = compute * (1 + profile.half_wave / spread_over)
+    return Work(compute, memory, ideal, np.maximum(ideal, ragged) + kernels * profile.kernel_s, dynamic_j)
+
+
+def _learned(workload: Workload, profile: HardwareProfile, times: OpTimes) -> tuple[Costs, Predicted]:
+    """As `costs_of`, with the times that a calibration learned; the roofline where it saw nothing of an op's group."""
+    columns = workload.columns
+    work = work_of(columns, profile, _kernels(columns, profile))
+    predicted = times.predict(workload)
+    busy = np.where(np.isnan(predicted.seconds), work.device_s, predicted.seconds)
+    training, time = bool((columns.phase != _FORWARD).any()), np.zeros_like(busy)
+    whole = times.queued_s if profile.asynchronous else times.called_s
+    for index, phase in enumerate(PHASES):
+        at = columns.phase == index
+        if at.any():
+            time[at] = whole(phase, training, busy[at], workload.module_calls)
+    busy = np.minimum(busy, time)
+    extra_w = np.array([profile.class_power_w.get(name, 0.0) for name in OP_CLASSES])[columns.op_class]
+    energy = profile.static_power_w * time + (profile.active_power_w + extra_w) * busy + work.dynamic_j
+    return Costs(time, energy, busy, work.memory_s > work.compute_s), replace(predicted, seconds=busy)
+
+
+def costs_of(columns: Columns, profile: HardwareProfile) -> Costs:
+    """Seconds and joules of every op on the device of `profile`, by its roofline."""
+    kernels = _kernels(columns, profile)
+    work = work_of(columns, profile, kernels)
+    segment, count = columns.segments, len(PHASES) * len(columns.module_calls)
+    one_call_each = profile.asynchronous & (columns.phase != _OPTIMIZER)  # cuDNN launches a call's kernels by itself
+    forward = columns.phase == _FORWARD
+    forward_ops = np.bincount(columns.workload, forward, len(columns.module_calls))
+    modules = (columns.module_calls / np.maximum(forward_ops, 1.0))[columns.workload] * forward
+    host = np.where(one_call_each, 1.0, kernels) * profile.launch_s + modules * profile.module_call_s
+    if profile.asynchronous:  # the slower of the two, phase by phase
+        waits = (np.bincount(segment, host, count) > np.bincount(segment, work.device_s, count))[segment]
+        time, busy = np.where(waits, host, work.device_s), np.where(waits, 0.0, work.ideal_s)
     else:
-        time, busy = device, work
-    energy = profile.static_power_w * time + dynamic_j
-    return _PhaseCost(
-        time,
-        energy,
-        {
-            "compute": float(busy[compute >= memory].sum()),
-            "memory": float(busy[compute < memory].sum()),
-            "launch": float((time - busy).sum()),
-        },
-    )
+        time, busy = host + work.device_s, work.ideal_s
+    energy = profile.static_power_w * time + profile.active_power_w * work.ideal_s + work.dynamic_j
+    return Costs(time, energy, busy, work.memory_s > work.compute_s)
 
 
-def _layers(costs: Sequence[tuple[Sequence[Op], _PhaseCost]], total_j: float) -> tuple[LayerCost, ...]:
+def _layers(workload: Workload, energy_j: Floats, total_j: float) -> tuple[LayerCost, ...]:
     """The layers by their paths (the loss apart from the model itself), dearest first."""
     energy: dict[tuple[str, bool], float] = defaultdict(float)
     types: dict[tuple[str, bool], str] = {}
-    for ops, cost in costs:
-        for op, joules in zip(ops, cost.energy_j.tolist(), strict=True):
-            layer = op.layer, op.layer_type == "loss"
-            energy[layer] += joules
-            types.setdefault(layer, op.layer_type)
+    for op, joules in zip(workload.ops, energy_j.tolist(), strict=True):
+        layer = op.layer, op.layer_type == "loss"
+        energy[layer] += joules
+        types.setdefault(layer, op.layer_type)
     dearest_first = sorted(energy.items(), key=lambda item: -item[1])
     return tuple(LayerCost(layer[0], types[layer], joules, joules / total_j) for layer, joules in dearest_first)
 
 
+def _by_phase(columns: Columns, values: Floats) -> dict[Phase, float]:
+    """Sums over the phases that the (one) workload has."""
+    sums, found = np.bincount(columns.phase, values, len(PHASES)), set(columns.phase.tolist())
+    return {phase: float(sums[index]) for index, phase in enumerate(PHASES) if index in found}
+
+
 def price(workload: Workload, profile: HardwareProfile) -> Estimate:
     """Predict the energy and the duration of one batch of `workload` on the device of `profile`."""
-    phases = [(phase, workload.of_phase(phase)) for phase in PHASES]
-    costs = {
-        phase: (ops, _price_phase(ops, workload.module_calls if phase == "forward" else 0, profile))
-        for phase, ops in phases
-        if ops
-    }
-    energy = {phase: float(cost.energy_j.sum()) for phase, (_, cost) in costs.items()}
-    duration = {phase: float(cost.time_s.sum()) for phase, (_, cost) in costs.items()}
+    columns, learned = workload.columns, None
+    if profile.op_times is None:
+        costs = costs_of(columns, profile)
+    else:
+        costs, learned = _learned(workload, profile, profile.op_times)
+    energy, duration = _by_phase(columns, costs.energy_j), _by_phase(columns, costs.time_s)
     total_j, total_s = sum(energy.values()), sum(duration.values())
-    waits: dict[Bound, float] = {b: sum(c.waits_s[b] for _, c in costs.values()) for b in _BOUNDS} if total_s else {}
-    launch_spread = profile.launch_spread * waits.get("launch", 0.0) / (total_s or 1.0)
+    in_memory, working = float(costs.work_s[costs.memory_bound].sum()), float(costs.work_s.sum())
+    waits: dict[Bound, float] = {"compute": working - in_memory, "memory": in_memory, "launch": total_s - working}
+    training = len(duration) > 1
+    if learned is None or profile.op_times is None:
+        launch_spread = profile.launch_spread * waits["launch"] / (total_s or 1.0)
+        beside = math.hypot(launch_spread, profile.training_spread if training else 0.0)
+        spread_j, spread_s = math.hypot(profile.energy_spread, beside), math.hypot(profile.duration_spread, beside)
+    else:
+        spread_s = profile.op_times.margin(training) * learned.spread
+        spread_j = math.hypot(profile.energy_spread, spread_s)
     return Estimate(
-        energy_j=log_normal(total_j, math.hypot(profile.energy_spread, launch_spread)),
-        duration_s=log_normal(total_s, math.hypot(profile.duration_spread, launch_spread)),
+        energy_j=log_normal(total_j, spread_j),
+        duration_s=log_normal(total_s, spread_s),
         batch_size=workload.batch_size,
         phase_energy_j=energy,
         phase_duration_s=duration,
-        bound_shares={bound: waited / total_s for bound, waited in waits.items()},
-        layers=_layers(list(costs.values()), total_j),
+        bound_shares={bound: waited / total_s for bound, waited in waits.items()} if total_s else {},
+        layers=_layers(workload, costs.energy_j, total_j),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -89,20 +89,33 @@ def input_specs(model: LoadedModel, scenario: Scenario) -> tuple[tuple[InputSpec
     return specs, Assumption("input", shown, "", status, source, "--input")
 
 
+Traces = dict[Hashable, Workload]
+"""Workloads traced before, by all that a trace depends on."""
+
+
 def workload_of(
-    model: LoadedModel, specs: tuple[InputSpec, ...], batch_size: int, scenario: Scenario, *, training: bool
+    model: LoadedModel,
+    specs: tuple[InputSpec, ...],
+    batch_size: int,
+    scenario: Scenario,
+    *,
+    training: bool,
+    kept: Traces | None = None,
 ) -> Workload:
-    """Trace `model` in `scenario`: a forward pass, or a training step. An export with a fixed batch keeps that one."""
+    """Trace `model` in `scenario`: a forward pass, or a training step. An export with a fixed batch keeps that one.
+
+    What is in `kept` is not traced again, and what is traced is put there.
+    """
+    kept = {} if kept is None else kept
     batch_size = model.fixed_batch or batch_size
     dtype = scenario.value_of("dtype")
-    args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype))
-    return trace(
-        model.module,
-        TraceInputs(args, kwargs, batch_size),
-        dtype=dtype,
-        optimizer=scenario.value_of("optimizer") if training else None,
-        freeze=scenario.freeze if training else (),
-    )
+    optimizer, freeze = (scenario.value_of("optimizer"), scenario.freeze) if training else (None, ())
+    key = model, specs, batch_size, dtype, optimizer, freeze
+    if key not in kept:
+        args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype))
+        inputs = TraceInputs(args, kwargs, batch_size)
+        kept[key] = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=freeze)
+    return kept[key]
 
 
 def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
@@ -151,11 +164,13 @@ def estimate(
     *,
     hardware: HardwareProfile | None = None,
     trust: bool = False,
+    kept: Traces | None = None,
 ) -> Footprint:
     """Predict what `model` will cost in `scenario`, without running it.
 
     `model` is what the command line takes (a file, directory, factory or zoo name) or an `nn.Module`; `hardware`
-    replaces the scenario's by a profile of one's own; `trust` allows code of a model file to run.
+    replaces the scenario's by a profile of one's own; `trust` allows code of a model file to run. A `kept` that is
+    passed again spares tracing the same `LoadedModel` anew on other hardware, or for other epochs.
     Raises a `JoulecastError` that names the remedy where something cannot be used.
     """
     scenario = scenario or Scenario()
@@ -164,8 +179,8 @@ def estimate(
     loaded = as_loaded(model, trust=trust)
     scenario, dtype = choices.with_dtype(loaded, scenario)
     specs, input_assumption = input_specs(loaded, scenario)
-    served = workload_of(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False)
-    step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True)
+    served = workload_of(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False, kept=kept)
+    step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = energy.price(served, profile), energy.price(step, profile)
 
@@ -183,6 +198,7 @@ def estimate(
             input_assumption,
             *choices.chosen(loaded, scenario, dtype, step),
             hardware_assumption,
+            *selection.clock_of(scenario, profile),
             *site_assumptions,
         ),
         inference_workload=served,

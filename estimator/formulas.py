@@ -6,7 +6,7 @@ shapes, strides and dtypes are read) and its output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -148,6 +148,10 @@ class OpFacts:
         if kind in CONTRACTIONS and flops is None:
             kind = "uncovered"  # a contraction that nobody wrote a formula for is said, not counted as 0
         return cls(name, kind, view or name in NO_TRAFFIC or func.namespace == "prim", flops)
+
+    def name_of(self, kwargs: Mapping[str, Any]) -> str:
+        """The op's name; two algorithms behind one name are told apart."""
+        return "gelu_tanh" if kwargs.get("approximate") == "tanh" else self.name
 
     def count_flops(self, args: tuple[Any, ...], out: Any, tensors: Sequence[Tensor]) -> int:
         """FLOPs of one call: exact for contractions, 0 for moves, else one per element of the largest tensor."""

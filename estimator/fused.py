@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from estimator.guesses import Guesses
 
-_RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 
 
 def _traced_only(*args: Any) -> Any:
@@ -143,7 +143,7 @@ class FuseCalls(TorchFunctionMode):
         if func is functional.multi_head_attention_forward:
             return _multi_head_attention(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name in _RECURRENT and getattr(torch._VF, name) is func:
+        if name in RECURRENT and getattr(torch._VF, name) is func:
             return _recurrent_call(name, *args, **kwargs)
         if name == "_pack_padded_sequence":
             self._guesses.note("every packed sequence has the full length (an upper bound)")

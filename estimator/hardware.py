@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from statistics import stdev
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from statistics import median, stdev
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from estimator.catalogue import Device, catalogue
+from estimator.columns import DTYPES, OP_CLASSES, Floats, OpClass
 from estimator.errors import HardwareError
 from estimator.facts import Fact
+from estimator.op_times import OpTimes
 from estimator.packaged import own_table
-from estimator.workload import CONTRACTIONS, Kind
 
 ProfileStatus = Literal["calibrated", "published", "datasheet", "generic"]
-Rate = Literal["float32", "tf32", "bfloat16", "float16", "vector"]
-_PRICED_AS: Mapping[Kind, Kind] = {"rnn": "matmul"}  # a recurrent step is matrix products; its launches are its own
+Rate = Literal["float32", "winograd", "tf32", "bfloat16", "float16", "vector"]
 _NARROW: tuple[Rate, ...] = ("tf32", "bfloat16", "float16")
+_CONVOLUTIONS: tuple[OpClass, ...] = ("conv", "winograd")
+_PRODUCTS: tuple[OpClass, ...] = ("conv", "winograd", "matmul", "attention")
+
+TILE = 64
+"""Rows and columns of a result that a multiprocessor works on at a time: what cuBLAS and cuDNN take for small ones."""
+
+_LANES = 100
+"""FP32 lanes of a multiprocessor beyond which one instruction a clock fills them all: they have 64 or 128."""
+
+CLOCK_SPREAD = 0.26
+"""Spread of log(energy) per unit of log(clock): what voltages of other devices and clocks differ by, log(1.3)."""
 
 
 @dataclass(frozen=True)
@@ -27,21 +40,34 @@ class HardwareProfile:
     """A machine as the energy model sees it. SI units; rates are sustained ones: peak times learned efficiency.
 
     On a device that runs asynchronously (a GPU) the host launches ahead: a phase lasts as long as the slower of the
-    two. `energy_spread` and `duration_spread` are standard deviations of log(measured / predicted); `launch_spread` is
-    that of the host's launch cost, and counts as far as a workload waits for it. `host_share` is what the rest of the
-    node draws, as a share of the device's own energy. The device slows down where it would draw more than
-    `power_limit_w`.
+    two. `active_power_w` is what it draws beyond `static_power_w` while a kernel keeps it busy, whatever the kernel
+    does. Grouped convolutions reach `grouped_bandwidth` of the bandwidth, the backward pass `backward_efficiency` of
+    all rates. Ops that move up to `cache_bytes` find them in the last-level cache, where traffic costs `cached_share`
+    of what it costs in memory. `fresh_s_per_byte` is what newly mapped memory takes at first touch. Half a wave of
+    tiles (`half_wave` elements of a result) is lost per contraction. `energy_spread` and `duration_spread` are standard
+    deviations of log(measured / predicted), `training_spread` what a training step adds to them, and `launch_spread`
+    what the host's launch cost adds as far as a workload waits for it. `host_share` is what the rest of the node
+    draws, as a share of the device's own energy. The device slows down where it would draw more than `power_limit_w`.
+    A calibrated machine has `op_times` in place of the roofline, `class_power_w` (watts beyond the other terms while
+    ops of a class run), and the `torch_device` that was calibrated.
     """
 
     name: str
     title: str
     status: ProfileStatus
     asynchronous: bool
-    flop_per_s: Mapping[tuple[Kind, Rate], float]
+    flop_per_s: Mapping[tuple[OpClass, Rate], float]
     energy_per_flop_j: Mapping[Rate, float]
     bandwidth_bytes_per_s: float
+    grouped_bandwidth: float
+    backward_efficiency: float
+    cache_bytes: float
+    cached_share: float
+    fresh_s_per_byte: float
+    half_wave: float
     energy_per_byte_j: float
     static_power_w: float
+    active_power_w: float
     power_limit_w: float
     kernel_s: float
     launch_s: float
@@ -51,23 +77,35 @@ class HardwareProfile:
     host_share_source: str
     energy_spread: float
     duration_spread: float
+    training_spread: float
     launch_spread: float
     memory_bytes: float | None
+    clock_hz: float | None
     source: str
+    op_times: OpTimes | None = None
+    class_power_w: Mapping[str, float] = field(default_factory=dict)
+    torch_device: str = ""
 
-    def rate_of(self, kind: Kind, dtype: str) -> Rate:
+    def rate_of(self, op_class: OpClass, dtype: str) -> Rate:
         """Which of the machine's rates an op runs at.
 
         Convolutions in float32 use TF32 where there is one (PyTorch's default; matrix products do not). A dtype
         without units of its own falls back to float32.
         """
-        if kind not in CONTRACTIONS:
+        if op_class not in _PRODUCTS:
             return "vector"
-        if dtype == "float32" and kind == "conv" and "tf32" in self.energy_per_flop_j:
+        if dtype == "float32" and op_class in _CONVOLUTIONS and "tf32" in self.energy_per_flop_j:
             return "tf32"
         if dtype in ("bfloat16", "float16") and dtype in self.energy_per_flop_j:
             return "bfloat16" if dtype == "bfloat16" else "float16"
-        return "float32"
+        return "winograd" if op_class == "winograd" and "winograd" in self.energy_per_flop_j else "float32"
+
+    @cached_property
+    def tables(self) -> tuple[Floats, Floats]:
+        """FLOP/s (infinite where arithmetic is not what an op waits for) and J/FLOP, by `OP_CLASSES` and `DTYPES`."""
+        rates = [[self.rate_of(op_class, dtype) for dtype in DTYPES] for op_class in OP_CLASSES]
+        speed = [[self.flop_per_s.get((c, r), math.inf) for r in of] for c, of in zip(OP_CLASSES, rates, strict=True)]
+        return np.array(speed), np.array([[self.energy_per_flop_j[rate] for rate in of] for of in rates])
 
 
 @cache
@@ -75,6 +113,11 @@ def coefficients() -> Mapping[str, Mapping[str, Fact]]:
     """The device-independent coefficients that turn a spec sheet into a profile, by kind of device ("gpu", "cpu")."""
     table = own_table("datasheet_model.toml")
     return MappingProxyType({kind: {name: Fact(**entry) for name, entry in of.items()} for kind, of in table.items()})
+
+
+def published_machines() -> Mapping[str, Mapping[str, Any]]:
+    """Machines whose own coefficients were fitted on published rows, by device (`data/published_machines.toml`)."""
+    return own_table("published_machines.toml")
 
 
 def _required(device: Device, fact: str) -> float:
@@ -92,12 +135,27 @@ def _catalogue_spread(device: Device) -> float:
     return stdev(math.log(_required(d, "tdp_w") / _required(d, "float32_flop_per_s")) for d in of_kind)
 
 
-def _peaks(device: Device) -> dict[Rate, float]:
-    """The device's peak rates. TF32 counts on NVIDIA only, where PyTorch's convolutions use it by default."""
-    peaks: dict[Rate, float] = {
-        "vector": _required(device, "vector_flop_per_s"),
-        "float32": _required(device, "float32_flop_per_s"),
-    }
+@cache
+def _units_per_watt() -> float:
+    """Multiprocessors per watt of TDP: the catalogue's median, for the few GPUs whose number nobody published."""
+    gpus = [d for d in catalogue().values() if d.kind == "gpu" and d.compute_units]
+    return median((d.compute_units or 0.0) / _required(d, "tdp_w") for d in gpus)
+
+
+def _units(device: Device) -> float:
+    return device.compute_units or _units_per_watt() * _required(device, "tdp_w")
+
+
+def _peaks(device: Device, c: Mapping[str, float]) -> dict[Rate, float]:
+    """The device's peak rates. TF32 counts on NVIDIA only, where PyTorch's convolutions use it by default.
+
+    Where a multiprocessor has 128 FP32 lanes, loads and addresses take the issue slots of multiply-adds, which leaves
+    `issue_efficiency` of the plain rate.
+    """
+    vector, clock = _required(device, "vector_flop_per_s"), device.boost_clock_hz
+    wide = bool(clock) and device.kind == "gpu" and vector / (2 * (clock or 1) * _units(device)) > _LANES
+    plain = c["issue_efficiency"] if wide else 1.0
+    peaks: dict[Rate, float] = {"vector": plain * vector, "float32": plain * _required(device, "float32_flop_per_s")}
     for dtype in _NARROW:
         peak = device.flop_per_s(dtype)
         if peak is not None and (dtype != "tf32" or device.vendor == "nvidia"):
@@ -105,36 +163,74 @@ def _peaks(device: Device) -> dict[Rate, float]:
     return peaks
 
 
-def _on_matrix_units(peaks: Mapping[Rate, float], c: Mapping[str, float]) -> frozenset[Rate]:
-    """The rates that have coefficients of their own: narrow dtypes, where the device has units for them."""
-    fast = any(peaks[rate] > 1.5 * peaks["vector"] for rate in _NARROW if rate in peaks)
-    return frozenset(_NARROW) if fast and "matrix_flop_power_share" in c else frozenset()
+def _on_matrix_units(device: Device) -> frozenset[Rate]:
+    """The rates that have coefficients of their own: narrow dtypes, where a GPU has units for them."""
+    vector = _required(device, "vector_flop_per_s")
+    fast = any((device.flop_per_s(rate) or 0.0) > 1.5 * vector for rate in _NARROW)
+    return frozenset(_NARROW) if fast and device.kind == "gpu" else frozenset()
 
 
-def _sustained(device: Device, c: Mapping[str, float], slowed: float) -> dict[tuple[Kind, Rate], float]:
-    """FLOP/s by kind of op and rate. No dtype is slower than float32: libraries pick the faster algorithm."""
-    peaks = _peaks(device)
-    matrix = _on_matrix_units(peaks, c)
-    rates: dict[tuple[Kind, Rate], float] = {}
-    for kind in CONTRACTIONS:
-        efficiency = f"{_PRICED_AS.get(kind, kind)}_efficiency"
+def _efficiency(op_class: OpClass, rate: Rate, matrix: frozenset[Rate]) -> str:
+    """The name of the coefficient that an op's peak is multiplied by."""
+    name = f"{'conv' if op_class == 'winograd' else op_class}_efficiency"
+    if rate not in matrix:
+        return name
+    return f"{name}_tf32" if rate == "tf32" and op_class in _CONVOLUTIONS else f"{name}_narrow"
+
+
+def _sustained(device: Device, c: Mapping[str, float], slowed: float) -> dict[tuple[OpClass, Rate], float]:
+    """FLOP/s by class of op and rate. No dtype is slower than float32: libraries pick the faster algorithm."""
+    peaks, matrix = _peaks(device, c), _on_matrix_units(device)
+    rates: dict[tuple[OpClass, Rate], float] = {}
+    for op_class in _PRODUCTS:
         for rate, peak in peaks.items():
-            rates[kind, rate] = slowed * peak * c[efficiency + "_matrix" if rate in matrix else efficiency]
+            rates[op_class, rate] = slowed * peak * c[_efficiency(op_class, rate, matrix)]
         for rate in _NARROW:
             if rate in peaks:
-                rates[kind, rate] = max(rates[kind, rate], rates[kind, "float32"])
+                rates[op_class, rate] = max(rates[op_class, rate], rates[op_class, "float32"])
+    if "tf32" not in peaks:
+        fewer = rates["winograd", "winograd"] = c["winograd_gain"] * rates["winograd", "float32"]
+        rates |= {("winograd", rate): max(fewer, rates["winograd", rate]) for rate in _NARROW if rate in peaks}
+    rates["grouped", "vector"] = rates["conv", "vector"]
     return rates
 
 
-def _flop_energies(device: Device, c: Mapping[str, float], slowed: float) -> dict[Rate, float]:
-    """Joules per FLOP by rate; no dtype costs more than float32."""
-    peaks, tdp_w = _peaks(device), _required(device, "tdp_w")
-    matrix, voltage = _on_matrix_units(peaks, c), slowed ** c["voltage_exponent"]
-    energies = {
-        rate: voltage * c["matrix_flop_power_share" if rate in matrix else "flop_power_share"] * tdp_w / peak
-        for rate, peak in peaks.items()
-    }
+def _flop_energies(device: Device, c: Mapping[str, float], voltage: float) -> dict[Rate, float]:
+    """Joules per FLOP by rate; no dtype costs more than float32.
+
+    GPU: plain arithmetic costs flop_energy_j x 2^(-(year - 2020) / halving_years), as technology advances; matrix
+    units cost less in the proportion in which they are faster: matrix_flop_energy_j x the same x plain / matrix rate.
+    CPU: flop_power_share x TDP / peak.
+    """
+    peaks, vector = _peaks(device, c), _required(device, "vector_flop_per_s")
+    matrix = _on_matrix_units(device)
+    energies: dict[Rate, float] = {}
+    for rate in peaks:
+        peak = vector if rate in ("vector", "float32") else peaks[rate]
+        if device.kind == "cpu":
+            energies[rate] = c["flop_power_share"] * _required(device, "tdp_w") / peak
+        else:
+            in_2020_j = c["matrix_flop_energy_j" if rate in matrix else "flop_energy_j"]
+            energies[rate] = in_2020_j * 2 ** (-(device.year - 2020) / c["halving_years"]) * voltage * vector / peak
+    if "tf32" not in peaks:
+        energies["winograd"] = energies["float32"] / c["winograd_gain"]
     return {rate: min(joules, energies["float32"]) if rate in _NARROW else joules for rate, joules in energies.items()}
+
+
+def _slowed(device: Device, clock_hz: float | None) -> float:
+    """The share of the boost clock that `clock_hz` is; 1 where none is given."""
+    if clock_hz is None:
+        return 1.0
+    if device.kind == "cpu" or device.boost_clock_hz is None:
+        why = "its clock follows the load" if device.kind == "cpu" else "the catalogue does not know its boost clock"
+        raise HardwareError(f"{device.name} has no clock to lock ({why}); leave --clock-mhz away.")
+    if not 0.1 * device.boost_clock_hz <= clock_hz <= device.boost_clock_hz:
+        boost = f"{device.boost_clock_hz / 1e6:.0f} MHz"
+        raise HardwareError(
+            f"--clock-mhz of {device.name} goes from a tenth of its boost clock to all of it, {boost}; "
+            f"{clock_hz / 1e6:g} does not."
+        )
+    return clock_hz / device.boost_clock_hz
 
 
 def from_datasheet(
@@ -142,30 +238,38 @@ def from_datasheet(
 ) -> HardwareProfile:
     """The profile of a device that nobody has measured: its spec sheet times the coefficients of its kind.
 
-    Energy per FLOP and per byte are shares of the thermal design power at full rate:
-    energy_per_flop = share x TDP / peak, energy_per_byte = share x TDP / bandwidth. `model` replaces
-    `coefficients()` (while they are fitted). At a locked clock `clock_hz`, rates follow the clock and the energy per
-    FLOP follows the voltage squared, as a power of the clock.
+    energy_per_byte = share x TDP / bandwidth; static and active power: docs/model.md. `model` replaces `coefficients()`
+    (while they are fitted, or by a machine's own). At a locked clock `clock_hz`, rates follow the clock, and the
+    energy per FLOP and the active power's voltage follow it as a power of the clock.
     """
-    asynchronous = device.kind != "cpu"
-    facts = {} if model else coefficients()["gpu" if asynchronous else "cpu"]
-    c = model or {name: fact.value for name, fact in facts.items()}
-    slowed = clock_hz / device.boost_clock_hz if clock_hz and device.boost_clock_hz else 1.0
+    gpu = device.kind != "cpu"
+    facts = coefficients()["gpu" if gpu else "cpu"] if model is None else {}
+    c = {name: fact.value for name, fact in facts.items()} if model is None else model
+    slowed = _slowed(device, clock_hz)
+    voltage = slowed ** c["voltage_exponent"]
     tdp_w, bandwidth = _required(device, "tdp_w"), _required(device, "bandwidth_bytes_per_s")
     generic = device.name.startswith("generic-")
     unlike = _catalogue_spread(device) if generic else 0.0
-    nominal_hz = None if asynchronous else device.base_clock_hz
-    host_speed = nominal_hz / c["host_clock_hz"] if nominal_hz else 1.0
+    host_speed = 1.0 if gpu or not device.base_clock_hz else device.base_clock_hz / c["host_clock_hz"]
+    still = min(c["unit_power_w"] * _units(device), c["most_static_share"] * tdp_w) if gpu else 0.0
+    clocked = 1 + c["clocked_static_share"] * (slowed * voltage - 1) if gpu else 1.0
     return HardwareProfile(
         name=device.name,
         title=device.title,
         status="generic" if generic else "datasheet",
-        asynchronous=asynchronous,
+        asynchronous=gpu,
         flop_per_s=MappingProxyType(_sustained(device, c, slowed)),
-        energy_per_flop_j=MappingProxyType(_flop_energies(device, c, slowed)),
+        energy_per_flop_j=MappingProxyType(_flop_energies(device, c, voltage)),
         bandwidth_bytes_per_s=bandwidth * c["bandwidth_efficiency"],
+        grouped_bandwidth=c["grouped_bandwidth"],
+        backward_efficiency=c["backward_efficiency"],
+        cache_bytes=device.cache_bytes or 0.0 if gpu else 0.0,
+        cached_share=c["cached_share"],
+        fresh_s_per_byte=c["fresh_s_per_byte"],
+        half_wave=0.5 * TILE**2 * _units(device) if gpu else 0.0,
         energy_per_byte_j=c["byte_power_share"] * tdp_w / bandwidth,
-        static_power_w=c["static_power_share"] * tdp_w,
+        static_power_w=still * clocked if gpu else c["static_power_share"] * tdp_w,
+        active_power_w=c["active_power_share"] * tdp_w * slowed * voltage,
         power_limit_w=tdp_w,
         kernel_s=c["kernel_s"] / slowed,
         launch_s=c["launch_s"] / host_speed,
@@ -175,7 +279,38 @@ def from_datasheet(
         host_share_source=facts["host_share"].source if facts else "",
         energy_spread=math.hypot(c["energy_spread"], c["host_spread"], unlike),
         duration_spread=math.hypot(c["duration_spread"], unlike),
+        training_spread=c["training_spread"],
         launch_spread=c["launch_spread"],
         memory_bytes=device.memory_bytes,
+        clock_hz=clock_hz or (device.boost_clock_hz if gpu else None),
         source="its spec sheet, with efficiencies and power shares fitted on published measurements of other machines",
     )
+
+
+def published(device: Device, clock_hz: float | None = None) -> HardwareProfile | None:
+    """The profile of a device that was fitted on its own published rows; None where there is none.
+
+    Away from the clock of its rows the voltage is extrapolated: that widens the intervals by `CLOCK_SPREAD`.
+    """
+    machine = published_machines().get(device.name)
+    if machine is None:
+        return None
+    facts = coefficients()[device.kind]
+    prior = {name: fact.value for name, fact in facts.items()}
+    profile = from_datasheet(device, {**prior, **machine["coefficients"]}, clock_hz)
+    rows_hz: float | None = machine.get("clock_hz") or device.boost_clock_hz
+    away = profile.clock_hz / rows_hz if profile.clock_hz and rows_hz else 1.0
+    extrapolated = CLOCK_SPREAD * math.log(away)
+    return replace(
+        profile,
+        status="published",
+        host_share_source=facts["host_share"].source,
+        energy_spread=math.hypot(profile.energy_spread, extrapolated),
+        duration_spread=math.hypot(profile.duration_spread, extrapolated),
+        source=f"{machine['source']}; {machine['conditions']}",
+    )
+
+
+def profile_of(device: Device, clock_hz: float | None = None) -> HardwareProfile:
+    """The best profile of a catalogue device: its own published one, else that of its spec sheet."""
+    return published(device, clock_hz) or from_datasheet(device, None, clock_hz)

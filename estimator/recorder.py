@@ -135,7 +135,7 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
     times = 4 if facts.kind in CONTRACTIONS and any(t.is_complex() for t in ins) else 1
     return partial(
         Op,
-        name=facts.name,
+        name=facts.name_of(kwargs),
         kind=facts.kind,
         flops=times * facts.count_flops(args, out, ins + outs),
         bytes_read=read,

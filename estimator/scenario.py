@@ -36,7 +36,8 @@ class Scenario:
     `inputs` are shapes of ONE sample as in `--input` ("3x224x224", "tokens:512"). `freeze` holds shell patterns of
     parameters that are not trained. `overhead` forces the share of the training energy that is not the forward pass
     (the paper's 0.8) in place of the traced one. `trials` asks for an architecture search, `inferences` for a
-    lifetime. `carbon_intensity` is in gCO2e/kWh and excludes `region`. `pue` is facility energy over IT energy.
+    lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock. `carbon_intensity` is in gCO2e/kWh and
+    excludes `region`. `pue` is facility energy over IT energy.
 
     Raises `ScenarioError` where a value is out of its range.
     """
@@ -55,6 +56,7 @@ class Scenario:
     search_samples: float | None = None
     inferences: float | None = None
     hardware: str | None = None
+    clock_mhz: float | None = None
     devices: int | None = None
     region: str | None = None
     carbon_intensity: float | None = None
@@ -64,7 +66,7 @@ class Scenario:
         for name in ("inputs", "freeze"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences"):
+        for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz"):
             _check_amount(name, getattr(self, name))
         for name in ("batch_size", "inference_batch_size", "devices", "trials"):
             value = getattr(self, name)

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from estimator import catalogue, machine
+import os
+from collections.abc import Sequence
+
+from estimator import catalogue, machine, profile_file
+from estimator.calibrated import profile_from
+from estimator.errors import HardwareError
 from estimator.facts import Assumption
-from estimator.hardware import HardwareProfile, from_datasheet
+from estimator.hardware import HardwareProfile, from_datasheet, profile_of
 from estimator.scenario import Scenario
 
 _FLAG = "--hardware"
+_CLOCK = "--clock-mhz"
 
 
-def _detected() -> tuple[HardwareProfile, Assumption]:
-    """The device of this machine; a middling one of its kind where the catalogue does not have it."""
+def _calibrated(present: Sequence[machine.Seen]) -> HardwareProfile | None:
+    """The newest kept profile that was calibrated on the device of this machine."""
+    names = {seen.name for seen in present if seen.kind == "gpu"} or {seen.name for seen in present}
+    for path in profile_file.kept():
+        found = profile_file.load(path)
+        if found.device_name in names and found.logical_cpus == os.cpu_count():
+            return profile_from(found)
+    return None
+
+
+def _detected(clock_hz: float | None) -> tuple[HardwareProfile, Assumption]:
+    """The device of this machine: as calibrated, else by its name; a middling one where the catalogue has none."""
     present = machine.present()
+    calibrated = _calibrated(present) if clock_hz is None else None
+    if calibrated is not None:
+        source = f"found here: {calibrated.title}; {calibrated.source}"
+        return calibrated, Assumption("hardware", calibrated.name, "", "detected", source, _FLAG)
     device, seen = machine.detect(present)
     if device is not None and seen is not None:
-        profile = from_datasheet(device)
+        profile = profile_of(device, clock_hz)
         passed = ", ".join(other.name for other in present[: present.index(seen)])
         source = f"found here: {seen.name}" + (f" (not in the catalogue: {passed})" if passed else "")
+        source += f"; {profile.source}" if profile.status == "published" else ""
         return profile, Assumption("hardware", profile.name, "", "detected", source, _FLAG)
     kind = seen.kind if seen else "cpu"
-    profile = from_datasheet(catalogue.generic(kind))
+    profile = from_datasheet(catalogue.generic(kind), None, clock_hz)
     why = f"the {kind.upper()} {seen.name!r} is not in the catalogue" if seen else "no device was recognised here"
     source = f"{why}; medians of its {kind.upper()}s; name a like one with {_FLAG}"
     return profile, Assumption("hardware", profile.name, "", "default", source, _FLAG)
@@ -29,12 +50,29 @@ def _detected() -> tuple[HardwareProfile, Assumption]:
 def choose(scenario: Scenario, given: HardwareProfile | None = None) -> tuple[HardwareProfile, Assumption]:
     """The profile for `scenario`, and the assumption that says how it was chosen.
 
-    Raises `HardwareError` for an unknown or ambiguous name.
+    A name is that of a calibrated profile (or its file), or of a device of the catalogue. A device whose own
+    measurements were published is priced by what was fitted on them.
+    Raises `HardwareError` for an unknown or ambiguous name, and for a clock that the device cannot be locked at.
     """
+    clock_hz = None if scenario.clock_mhz is None else 1e6 * scenario.clock_mhz
     if given is not None:
+        if clock_hz is not None and clock_hz != given.clock_hz:
+            raise HardwareError(f"{_CLOCK} is for devices by name; a profile has a clock of its own. Leave it away.")
         return given, Assumption("hardware", given.name, "", "given", given.source, _FLAG)
     name = scenario.value_of("hardware")
     if name == "auto":
-        return _detected()
-    profile = from_datasheet(catalogue.find(name))
+        return _detected(clock_hz)
+    path = profile_file.path_of(name)
+    if path is not None and clock_hz is not None:
+        raise HardwareError(f"{_CLOCK} is for devices by name; {name} was calibrated at its own clock. Leave it away.")
+    profile = profile_from(profile_file.load(path)) if path else profile_of(catalogue.find(name), clock_hz)
     return profile, Assumption("hardware", profile.name, "", "given", profile.source, _FLAG)
+
+
+def clock_of(scenario: Scenario, profile: HardwareProfile) -> tuple[Assumption, ...]:
+    """The clock that a GPU is taken to run at; nothing for a CPU, whose clock follows its load."""
+    if profile.clock_hz is None:
+        return ()
+    given = scenario.clock_mhz is not None
+    source = _CLOCK if given else "its boost clock: none is locked"
+    return (Assumption("clock", profile.clock_hz / 1e6, "MHz", "given" if given else "default", source, _CLOCK),)

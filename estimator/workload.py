@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from estimator.columns import Columns
 
 Phase = Literal["forward", "backward", "optimizer"]
 PHASES: tuple[Phase, ...] = ("forward", "backward", "optimizer")
@@ -95,6 +98,13 @@ class Workload:
     def bytes_moved(self) -> int:
         """Bytes read and written by all ops for the batch, unfused."""
         return sum(op.bytes_moved for op in self.ops)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The ops as columns of numbers, for `estimator.energy`; made once."""
+        from estimator.columns import columns_of
+
+        return columns_of(self)
 
     @property
     def flops_per_sample(self) -> float:

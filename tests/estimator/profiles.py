@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from estimator.catalogue import find
+from estimator.columns import OP_CLASSES
 from estimator.hardware import HardwareProfile, from_datasheet
-from estimator.workload import CONTRACTIONS, Op, Phase, Workload
+from estimator.workload import Op, Phase, Workload
 
 RATES = ("float32", "vector")
 
@@ -17,11 +18,18 @@ def profile(**changes: Any) -> HardwareProfile:
     base = replace(
         from_datasheet(find("i9-9900k")),
         asynchronous=False,
-        flop_per_s={(kind, "float32"): 1e12 for kind in CONTRACTIONS},
+        flop_per_s={(op_class, "float32"): 1e12 for op_class in OP_CLASSES if op_class != "other"},
         energy_per_flop_j={"float32": 1e-12, "vector": 2e-12},
         bandwidth_bytes_per_s=1e11,
+        grouped_bandwidth=1.0,
+        backward_efficiency=1.0,
+        cache_bytes=0.0,
+        cached_share=1.0,
+        fresh_s_per_byte=0.0,
+        half_wave=0.0,
         energy_per_byte_j=1e-10,
         static_power_w=50.0,
+        active_power_w=0.0,
         power_limit_w=1e9,
         launch_spread=0.0,
         kernel_s=0.0,
@@ -31,6 +39,7 @@ def profile(**changes: Any) -> HardwareProfile:
         host_share=0.25,
         energy_spread=0.0,
         duration_spread=0.0,
+        training_spread=0.0,
     )
     return replace(base, **changes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -85,7 +86,7 @@ def test_module_calls_cost_time_in_the_forward_pass_only():
 def test_optimizer_takes_many_tensors_at_once_by_hand(tensors, at_once, kernels):
     ops = [op(phase="optimizer", kind="optimizer", launches=7)] * tensors
     machine = profile(tensors_per_optimizer_launch=at_once)
-    assert optimizer_launches(ops, machine) == kernels
+    assert optimizer_launches(work(*ops).columns, machine).tolist() == [kernels]
     assert price(work(*ops), machine).duration_s.value == pytest.approx(kernels * 1e-6)
 
 
@@ -137,8 +138,9 @@ def test_intervals_and_limits(ops, machine):
     predicted = price(work(*ops), machine)
     for interval in (predicted.energy_j, predicted.duration_s):
         assert 0 < interval.low <= interval.value <= interval.high < math.inf
-    # no faster than the roofline, no cheaper than doing nothing for as long
-    assert predicted.duration_s.value >= sum(o.bytes_moved for o in ops) / machine.bandwidth_bytes_per_s * (1 - 1e-9)
+    # no faster than the roofline (all of it in cache), no cheaper than doing nothing for as long
+    cached_s = machine.cached_share * sum(o.bytes_moved for o in ops) / machine.bandwidth_bytes_per_s
+    assert predicted.duration_s.value >= cached_s * (1 - 1e-9)
     assert predicted.energy_j.value >= machine.static_power_w * predicted.duration_s.value * (1 - 1e-9)
 
 
@@ -276,3 +278,79 @@ def test_a_workload_that_waits_for_launches_is_less_sure():
     # by hand: all of the time waits, sqrt(0.3^2 + 0.5^2); none of it (1 us of 1 s), 0.3; 1.645 is the 95% quantile
     assert math.log(bound.high / bound.value) == pytest.approx(1.645 * math.hypot(0.3, 0.5), rel=1e-3)
     assert math.log(free.high / free.value) == pytest.approx(1.645 * 0.3, rel=1e-3)
+
+
+# ---- what a device's own features cost, by hand
+
+
+def _op(flops=0.0, moved=0.0, *, outputs=((),), name="op", **kwargs):
+    return replace(op(flops, moved, **kwargs), outputs=outputs, name=name)
+
+
+def test_a_small_product_leaves_multiprocessors_idle():
+    # 10 multiprocessors, tiles of 64 x 64: half a wave is 5 tiles. 20 tiles of results take 1 + 5 / 20 times as long;
+    # less than half a tile runs on one of the ten: 1 + 10 times
+    gpu = profile(asynchronous=True, launch_s=0.0, half_wave=5 * 64 * 64)
+    for results, factor in (((20 * 64, 64), 1.25), ((64,), 11.0)):
+        estimate = price(work(_op(1e12, outputs=(results,))), gpu)
+        assert estimate.duration_s.value == pytest.approx(factor)
+    # idle multiprocessors draw static power alone
+    busy = profile(asynchronous=True, launch_s=0.0, half_wave=5 * 64 * 64, active_power_w=30.0)
+    estimate = price(work(_op(1e12, outputs=((20 * 64, 64),))), busy)
+    assert estimate.energy_j.value == pytest.approx(1.25 * 50 + 1.0 * 30 + 1)
+
+
+def test_what_stays_in_the_cache_moves_faster_and_cheaper():
+    gpu = profile(asynchronous=True, launch_s=0.0, cache_bytes=1e6, cached_share=0.25)
+    inside, outside = (price(work(op(0, moved, kind="copy")), gpu) for moved in (1e6, 1.1e6))
+    assert inside.duration_s.value == pytest.approx(0.25 * 1e-5)
+    assert inside.energy_j.value == pytest.approx(0.25 * (1e-5 * 50 + 1e-4))
+    assert outside.duration_s.value == pytest.approx(1.1e-5)
+
+
+def test_a_grouped_convolution_waits_for_a_share_of_the_bandwidth():
+    x, w = (2, 16, 8, 8), (16, 1, 3, 3)
+    machine = profile(launch_s=0.0, grouped_bandwidth=0.5)
+    depthwise = replace(op(1e3, 1e9, kind="conv"), name="convolution", inputs=(x, w), outputs=(x,))
+    assert price(work(depthwise), machine).duration_s.value == pytest.approx(2e-2)
+    dense = replace(depthwise, inputs=(x, (16, 16, 3, 3)))
+    assert price(work(dense), machine).duration_s.value == pytest.approx(1e-2)
+
+
+def test_the_backward_pass_reaches_less_of_every_rate():
+    machine = profile(launch_s=0.0, backward_efficiency=0.5)
+    forward, backward = (
+        price(work(op(1e12, 1e9), op(1, 1e11, kind="norm", phase=phase)), machine) for phase in ("forward", "backward")
+    )
+    assert forward.duration_s.value == pytest.approx(1 + 1)
+    assert backward.duration_s.value == pytest.approx(1 + 2)
+
+
+def test_new_memory_costs_time_at_first_touch():
+    machine = profile(launch_s=0.0, fresh_s_per_byte=1e-9)
+    shape = (10**7,)  # 40 MB of float32
+    fresh = price(work(_op(0, 1e8, kind="elementwise", outputs=(shape,), name="relu")), machine)
+    in_place = price(work(_op(0, 1e8, kind="elementwise", outputs=(shape,), name="relu_")), machine)
+    assert in_place.duration_s.value == pytest.approx(1e-3)
+    assert fresh.duration_s.value == pytest.approx(1e-3 + 4e-2)
+
+
+def test_training_is_less_sure():
+    machine = profile(energy_spread=0.3, duration_spread=0.4, training_spread=0.2)
+    step = price(work(op(1e9), op(1e9, phase="backward")), machine)
+    pass_ = price(work(op(1e9)), machine)
+    assert math.log(pass_.energy_j.high / pass_.energy_j.value) == pytest.approx(1.645 * 0.3, rel=1e-3)
+    assert math.log(step.energy_j.high / step.energy_j.value) == pytest.approx(1.645 * math.hypot(0.3, 0.2), rel=1e-3)
+    assert math.log(step.duration_s.high / step.duration_s.value) == pytest.approx(
+        1.645 * math.hypot(0.4, 0.2), rel=1e-3
+    )
+
+
+@given(ops=_OPS, share=st.floats(0.1, 1.0))
+@settings(max_examples=50, deadline=None)
+def test_a_lower_clock_is_never_faster_where_power_is_no_limit(ops, share):
+    device = find("rtx-2080-ti")
+    full, slow = (
+        replace(from_datasheet(device, clock_hz=s * device.boost_clock_hz), power_limit_w=1e9) for s in (1.0, share)
+    )
+    assert price(work(*ops), slow).duration_s.value >= price(work(*ops), full).duration_s.value * (1 - 1e-9)

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from estimator.catalogue import catalogue, find, generic
+from estimator.columns import OP_CLASSES
 from estimator.errors import HardwareError
-from estimator.hardware import coefficients, from_datasheet
+from estimator.hardware import coefficients, from_datasheet, profile_of, published, published_machines
 from estimator.scenario import Scenario
-from estimator.selection import choose
-from estimator.workload import CONTRACTIONS
+from estimator.selection import choose, clock_of
 
 A100, TURING, CPU = (from_datasheet(find(name)) for name in ("a100-sxm4-80gb", "rtx-2080-ti", "i9-9900k"))
 
@@ -24,13 +24,17 @@ A100, TURING, CPU = (from_datasheet(find(name)) for name in ("a100-sxm4-80gb", "
         (A100, "matmul", "float32", "float32"),  # and not in matrix products
         (A100, "matmul", "bfloat16", "bfloat16"),
         (A100, "matmul", "float16", "float16"),
-        (A100, "norm", "bfloat16", "vector"),
+        (A100, "other", "bfloat16", "vector"),
+        (A100, "grouped", "bfloat16", "vector"),  # depthwise kernels use no matrix units
+        (A100, "winograd", "float32", "tf32"),
+        (TURING, "winograd", "float32", "winograd"),
+        (TURING, "winograd", "float16", "float16"),
         (TURING, "conv", "float32", "float32"),  # no TF32 before Ampere
         (TURING, "matmul", "bfloat16", "float32"),  # no bfloat16 units
         (TURING, "matmul", "float16", "float16"),
         (CPU, "matmul", "float32", "float32"),
         (CPU, "conv", "float16", "float32"),
-        (CPU, "elementwise", "float32", "vector"),
+        (CPU, "other", "float32", "vector"),
         (A100, "matmul", "float64", "float32"),
     ],
 )
@@ -42,20 +46,23 @@ def test_rate_of_an_op(profile, kind, dtype, rate):
 def test_every_rate_that_an_op_can_ask_for_is_priced():
     for name in catalogue():
         profile = from_datasheet(find(name))
-        for kind in CONTRACTIONS:
+        for op_class in OP_CLASSES:
             for dtype in ("float32", "bfloat16", "float16"):
-                rate = profile.rate_of(kind, dtype)
-                assert 0 < profile.flop_per_s[kind, rate] < math.inf, (name, kind, dtype)
+                rate = profile.rate_of(op_class, dtype)
                 assert profile.energy_per_flop_j[rate] > 0
+                if op_class != "other":
+                    assert 0 < profile.flop_per_s[op_class, rate] < math.inf, (name, op_class, dtype)
 
 
 def test_no_sustained_rate_is_above_the_spec_sheet():
     for device in catalogue().values():
         profile = from_datasheet(device)
         assert 0 < profile.bandwidth_bytes_per_s <= device.bandwidth_bytes_per_s
-        for (_, rate), sustained in profile.flop_per_s.items():
-            peak = device.value("vector_flop_per_s") if rate == "vector" else device.flop_per_s(rate)
-            assert sustained <= peak, (device.name, rate)
+        for (op_class, rate), sustained in profile.flop_per_s.items():
+            plain = max(device.value("vector_flop_per_s"), device.flop_per_s("float32"))
+            peak = device.flop_per_s(rate) if rate not in ("vector", "winograd") else plain
+            # Winograd's convolutions are counted with up to 2.25 times the products that they have
+            assert sustained <= max(peak, 2.25 * plain if op_class == "winograd" else 0), (device.name, op_class, rate)
 
 
 def test_power_at_full_load_is_of_the_order_of_the_design_power():
@@ -65,6 +72,7 @@ def test_power_at_full_load_is_of_the_order_of_the_design_power():
         tdp = device.value("tdp_w")
         watts = (
             profile.static_power_w
+            + profile.active_power_w
             + profile.energy_per_flop_j["float32"] * profile.flop_per_s["matmul", "float32"]
             + profile.energy_per_byte_j * profile.bandwidth_bytes_per_s
         )
@@ -73,15 +81,23 @@ def test_power_at_full_load_is_of_the_order_of_the_design_power():
 
 def test_coefficients_make_the_profile_by_hand():
     share = {name: fact.value for name, fact in coefficients()["gpu"].items()}
-    device = find("rtx-2080-ti")
+    device = find("rtx-2080-ti")  # 68 multiprocessors of 64 lanes, 2018
     tdp, peak = device.value("tdp_w"), device.value("float32_flop_per_s")
-    assert TURING.static_power_w == pytest.approx(share["static_power_share"] * tdp)
+    trend = 2 ** (2 / 4.8)  # two years before 2020, halving in 4.8
+    assert TURING.static_power_w == pytest.approx(share["unit_power_w"] * 68)
+    assert TURING.active_power_w == pytest.approx(share["active_power_share"] * tdp)
+    assert TURING.half_wave == 0.5 * 64 * 64 * 68
     assert TURING.flop_per_s["matmul", "float32"] == pytest.approx(share["matmul_efficiency"] * peak)
-    assert TURING.flop_per_s["rnn", "float32"] == TURING.flop_per_s["matmul", "float32"]
+    assert TURING.flop_per_s["winograd", "winograd"] == pytest.approx(2 * share["conv_efficiency"] * peak)
+    assert TURING.flop_per_s["grouped", "vector"] == pytest.approx(share["conv_efficiency"] * peak)
     assert TURING.flop_per_s["matmul", "float16"] == pytest.approx(
-        share["matmul_efficiency_matrix"] * device.flop_per_s("float16")
+        share["matmul_efficiency_narrow"] * device.flop_per_s("float16")
     )
-    assert TURING.energy_per_flop_j["float32"] == pytest.approx(share["flop_power_share"] * tdp / peak)
+    assert TURING.energy_per_flop_j["float32"] == pytest.approx(share["flop_energy_j"] * trend)
+    assert TURING.energy_per_flop_j["winograd"] == pytest.approx(share["flop_energy_j"] * trend / 2)
+    assert TURING.energy_per_flop_j["float16"] == pytest.approx(
+        share["matrix_flop_energy_j"] * trend * peak / device.flop_per_s("float16")
+    )
     assert TURING.energy_per_byte_j == pytest.approx(share["byte_power_share"] * tdp / device.bandwidth_bytes_per_s)
     assert TURING.asynchronous
     assert not CPU.asynchronous
@@ -101,6 +117,84 @@ def test_locked_clock_slows_and_saves_by_hand():
     assert half.flop_per_s["matmul", "float32"] == pytest.approx(TURING.flop_per_s["matmul", "float32"] / 2)
     assert half.energy_per_flop_j["float32"] == pytest.approx(TURING.energy_per_flop_j["float32"] * 0.5**exponent)
     assert half.bandwidth_bytes_per_s == TURING.bandwidth_bytes_per_s
+    # half of what a waiting GPU draws, and all of what a busy one adds, goes as f V^2
+    assert half.static_power_w == pytest.approx(TURING.static_power_w * (0.5 + 0.5 * 0.5 * 0.5**exponent))
+    assert half.active_power_w == pytest.approx(TURING.active_power_w * 0.5 * 0.5**exponent)
+    assert (half.clock_hz, TURING.clock_hz, CPU.clock_hz) == (device.boost_clock_hz / 2, device.boost_clock_hz, None)
+
+
+@pytest.mark.parametrize(("name", "hertz"), [("a100", 1.42e9), ("a100", 1e8), ("i9-9900k", 2e9), ("nvidia-b200", 1e9)])
+def test_a_clock_that_cannot_be_locked_is_refused(name, hertz):
+    with pytest.raises(HardwareError, match="--clock-mhz"):
+        from_datasheet(find(name), clock_hz=hertz)
+
+
+def test_128_lanes_a_multiprocessor_share_their_issue_slots():
+    # GA102: 9216 lanes in 72 multiprocessors; GA100: 6912 in 108 (NVIDIA's whitepapers)
+    efficiency = coefficients()["gpu"]["matmul_efficiency"].value
+    a10, a100 = find("a10"), find("a100")
+    assert from_datasheet(a10).flop_per_s["matmul", "float32"] == pytest.approx(0.75 * efficiency * 31.2e12)
+    assert from_datasheet(a100).flop_per_s["matmul", "float32"] == pytest.approx(efficiency * 19.5e12)
+
+
+def test_every_device_can_work_beside_what_it_draws_at_rest():
+    for device in catalogue().values():
+        profile = profile_of(device)
+        assert profile.power_limit_w - profile.static_power_w - profile.active_power_w > 0.1 * profile.power_limit_w
+
+
+# ---- machines with published measurements
+
+
+@pytest.mark.parametrize("name", ["nvidia-quadro-rtx-5000", "nvidia-a10", "nvidia-a100", "intel-xeon-w-2155"])
+def test_a_published_machine_has_its_own_coefficients_and_says_so(name):
+    device = find(name)
+    own, prior = published(device), from_datasheet(device)
+    machine = published_machines()[device.name]
+    assert (own.status, own.name) == ("published", device.name)
+    efficiency = machine["coefficients"]["bandwidth_efficiency"]
+    assert own.bandwidth_bytes_per_s == pytest.approx(efficiency * device.bandwidth_bytes_per_s)
+    assert own.energy_spread < prior.energy_spread * 1.5
+    assert own.launch_spread == 0
+    assert "PyTorch 1.10" in own.source or "900 MHz" in own.source
+    assert "MIT" in own.source
+    assert own.host_share == prior.host_share
+    assert own.host_share_source
+    profile, assumption = choose(Scenario(hardware=name))
+    assert profile.status == "published"
+    assert assumption.source == own.source
+    assert 0 < min(machine["held_out_error"].values()) <= max(machine["held_out_error"].values()) < 0.15
+
+
+def test_away_from_the_clock_of_its_rows_a_published_machine_is_less_sure():
+    a100 = find("a100")
+    there, boost = published(a100, 900e6), published(a100)
+    # by hand: 0.26 x log(1410 / 900)
+    assert boost.energy_spread == pytest.approx(math.hypot(there.energy_spread, 0.26 * math.log(1410 / 900)))
+    assert (there.clock_hz, boost.clock_hz) == (900e6, 1410e6)
+
+
+def test_the_clock_is_an_assumption():
+    profile, _ = choose(Scenario(hardware="a100", clock_mhz=900))
+    (given,) = clock_of(Scenario(hardware="a100", clock_mhz=900), profile)
+    assert (given.name, given.value, given.unit, given.status, given.flag) == (
+        "clock",
+        900,
+        "MHz",
+        "given",
+        "--clock-mhz",
+    )
+    profile, _ = choose(Scenario(hardware="a100"))
+    (default,) = clock_of(Scenario(hardware="a100"), profile)
+    assert (default.value, default.status) == (1410, "default")
+    assert clock_of(Scenario(), CPU) == ()
+    with pytest.raises(HardwareError, match="--clock-mhz"):
+        choose(Scenario(clock_mhz=900), given=A100)
+
+
+def test_machines_without_published_rows_have_no_such_profile():
+    assert published(find("rtx-4090")) is None
+    assert profile_of(find("rtx-4090")).status == "datasheet"
 
 
 @pytest.mark.parametrize("kind", ["gpu", "cpu"])
@@ -141,14 +235,14 @@ def test_choice_of_hardware():
 def test_no_dtype_is_slower_or_dearer_than_float32():
     for device in catalogue().values():
         profile = from_datasheet(device)
-        for kind in CONTRACTIONS:
-            wide = profile.rate_of(kind, "float32")
+        for op_class in ("conv", "winograd", "matmul", "attention"):
+            wide = profile.rate_of(op_class, "float32")
             for dtype in ("bfloat16", "float16"):
-                rate = profile.rate_of(kind, dtype)
-                assert profile.flop_per_s[kind, rate] >= profile.flop_per_s[kind, "float32"], (device.name, kind, dtype)
+                rate = profile.rate_of(op_class, dtype)
+                assert profile.flop_per_s[op_class, rate] >= profile.flop_per_s[op_class, "float32"], device.name
                 assert profile.energy_per_flop_j[rate] <= profile.energy_per_flop_j["float32"]
-                if kind != "conv" or wide == "float32":
-                    assert profile.flop_per_s[kind, rate] >= profile.flop_per_s[kind, wide]
+                if wide != "tf32":
+                    assert profile.flop_per_s[op_class, rate] >= profile.flop_per_s[op_class, wide], device.name
 
 
 def test_float32_convolutions_use_tf32_on_nvidia_alone():

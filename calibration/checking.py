@@ -1,0 +1,60 @@
+"""Measure known networks beside a calibration, at several moments, so that the machine's drift does not decide."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from calibration.known_networks import Known
+from calibration.measuring import energy_of, free, passes, workload_of
+from calibration.networks import with_data
+from calibration.stopwatch import stopwatch_of
+from calibration.timing import Run
+from estimator.workload import Workload
+from profilers.meter import Meter
+
+
+@dataclass
+class Checked:
+    """A known network with what was measured of it, once a round: seconds, and joules where a meter reads them."""
+
+    known: Known
+    dtype: str
+    workload: Workload
+    seconds: list[float] = field(default_factory=list)
+    joules: list[float] = field(default_factory=list)
+
+    @property
+    def duration_s(self) -> float:
+        """Median over the rounds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def energy_j(self) -> float | None:
+        """Median over the rounds; None where it was not measured."""
+        return statistics.median(self.joules) if self.joules else None
+
+    @property
+    def spread(self) -> float | None:
+        """How far the rounds are apart, (largest - smallest) / median: the floor of any prediction's error."""
+        return (max(self.seconds) - min(self.seconds)) / self.duration_s if len(self.seconds) > 1 else None
+
+
+def to_check(networks: Iterable[Known], dtypes: Sequence[str] = ("float32",)) -> list[Checked]:
+    """The networks, traced, in every dtype."""
+    return [Checked(known, dtype, workload_of(known.network(dtype))) for known in networks for dtype in dtypes]
+
+
+def measure_round(checks: Iterable[Checked], device: str, meters: Sequence[Meter] = ()) -> None:
+    """Measure every network once."""
+    stopwatch = stopwatch_of(device)
+    for check in checks:
+        run = Run(with_data(check.known.network(check.dtype), device), stopwatch)
+        batch_s = run.warm_up()
+        check.seconds.append(run.whole(passes(batch_s)[0]).total_s)
+        joules, _ = energy_of(run, batch_s, meters, stopwatch)
+        if joules is not None:
+            check.joules.append(joules)
+        del run
+        free(device)

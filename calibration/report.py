@@ -1,0 +1,51 @@
+"""What a calibration and a check say, in lines of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from calibration.overhead import overhead_lines
+from calibration.verify import Check
+from estimator.calibrated import profile_from
+from estimator.profile_file import CalibratedMachine
+from estimator.units import si
+
+
+def profile_lines(machine: CalibratedMachine, path: Path, discarded: int) -> Iterator[str]:
+    """What was learned of a machine, and how well it holds."""
+    yield f"{machine.device_name}: {machine.networks} networks in {machine.seconds / 60:.1f} min"
+    if discarded:
+        yield f"  {discarded} more were thrown away: other work ran beside them"
+    for phase, error in machine.errors.items():
+        yield (
+            f"  time of {phase} of networks not seen: median error {error.median_ape:.1%}, "
+            f"mean {error.mean_ape:.1%} (n={error.networks})"
+        )
+    if machine.power is None:
+        yield "  energy: no meter reads this device, so its power is modelled from its spec sheet"
+    else:
+        error = machine.power.error
+        yield f"  energy, times given: median error {error.median_ape:.1%}, mean {error.mean_ape:.1%} ({machine.meter})"
+    for minutes, median in machine.learning_curve:
+        yield f"  after {minutes:4.1f} min: median error {median:.1%}"
+    yield from overhead_lines(profile_from(machine))
+    yield f"Profile: {path}"
+    yield f"Use it: estimate MODEL --hardware {machine.name}   (auto takes it on this machine)"
+
+
+def verified_lines(checks: Sequence[Check]) -> Iterator[str]:
+    """Prediction beside measurement, and what to do where they are too far apart."""
+    yield f"On {checks[0].hardware}, one batch:"
+    for check in checks:
+        said = f"  {check.phase:9} {check.quantity:8} predicted {si(check.predicted.value, check.unit)}"
+        said += f" ({si(check.predicted.low, check.unit)} to {si(check.predicted.high, check.unit)})"
+        yield said
+        if check.measured is None or check.error is None:
+            yield f"  {'':18} not measured: no meter reads this device"
+        else:
+            held = "inside the interval" if check.within else "OUTSIDE the interval"
+            yield f"  {'':18} {check.status} {si(check.measured, check.unit)}: {check.error:+.1%}, {held}"
+    if not all(check.within for check in checks):
+        yield "The machine has drifted, or this model is unlike what was calibrated: quiet it and run"
+        yield "`estimate calibrate` again; it goes on for longer with --minutes."

@@ -1,0 +1,243 @@
+"""Time every op of a network where it runs, and the network as a whole.
+
+Ops timed alone, with warm caches, add up to 15-20% less than the networks they come from (design trials; published
+data say 0.74-0.77). So they are timed in context: a dispatch mode sets a mark before and after each op while the whole
+network runs. What one call of `scaled_dot_product_attention` or of a recurrent layer dispatches counts as the one op
+that the tracer makes of it, so that the times stand beside the ops of `estimator.trace`, one for one.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined]
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from calibration.networks import Network
+from calibration.stopwatch import Stopwatch
+from estimator.formulas import OpFacts
+from estimator.fused import RECURRENT
+from estimator.loss import training_loss
+from estimator.workload import PHASES, Op, Phase
+
+_BACKWARD = "backward of a fused call"
+FUSED = RECURRENT | {"scaled_dot_product_attention", _BACKWARD}
+"""Names that `OpTimer` gives to calls that count as one op."""
+
+_OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-4),
+    "momentum": lambda parameters: torch.optim.SGD(parameters, lr=1e-4, momentum=0.9),
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-4),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
+}
+
+
+@dataclass(frozen=True)
+class WholeTime:
+    """Seconds of one batch by phase (medians over `runs`), and how far runs scatter: interquartile range / median."""
+
+    phases: dict[Phase, float]
+    total_s: float
+    scatter: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class OpTimes:
+    """Median seconds of the ops of one batch, in the order they ran: forward and backward, and the optimizer's."""
+
+    names: tuple[str, ...]
+    seconds: tuple[float, ...]
+    step_s: tuple[float, ...]
+
+
+class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sets a mark before and after every op that the tracer would record. `names` and `marks` run in parallel.
+
+    An entry of `marks` is a list of pairs: a fused call's backward pass dispatches several ops.
+    """
+
+    def __init__(self, stopwatch: Stopwatch, facts: dict[Any, OpFacts]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+        self.marks: list[list[tuple[Any, Any]]] = []
+        self._stopwatch, self._facts = stopwatch, facts
+        self.step_begins: int | None = None
+        """The first entry that belongs to the optimizer's step."""
+        self._calls: list[int] = []  # first and one-past-last autograd node of each fused call, in turn
+        self._backward_of_call: dict[int, int] = {}  # call -> its entry
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        facts = self._facts.get(func)
+        if facts is None:
+            facts = self._facts[func] = OpFacts.of(func)
+        if facts.free:
+            return func(*args, **(kwargs or {}))
+        entry = self._entry(facts.name_of(kwargs or {}))
+        self._stopwatch.ready()
+        start = self._stopwatch.mark()
+        out = func(*args, **(kwargs or {}))
+        self.marks[entry].append((start, self._stopwatch.mark()))
+        return out
+
+    def call(self, name: str, run: Callable[[], Any]) -> Any:
+        """Time a whole call as one op."""
+        entry, first = self._new(name), _get_sequence_nr()
+        with _disable_current_modes():  # it chooses its kernels as if nobody looked
+            self._stopwatch.ready()
+            start = self._stopwatch.mark()
+            out = run()
+            self.marks[entry].append((start, self._stopwatch.mark()))
+        if _get_sequence_nr() > first:
+            self._calls += [first, _get_sequence_nr()]
+        return out
+
+    def begin_step(self) -> None:
+        """What comes now belongs to the optimizer."""
+        self.step_begins = len(self.names)
+
+    def _new(self, name: str) -> int:
+        self.names.append(name)
+        self.marks.append([])
+        return len(self.names) - 1
+
+    def _entry(self, name: str) -> int:
+        node = torch._C._current_autograd_node()
+        if node is None:
+            return self._new(name)
+        place = bisect_right(self._calls, node._sequence_nr())
+        if place % 2 == 0:  # between two fused calls
+            return self._new(name)
+        if place not in self._backward_of_call:
+            self._backward_of_call[place] = self._new(_BACKWARD)
+        return self._backward_of_call[place]
+
+    def seconds(self) -> list[float]:
+        """Seconds of each entry."""
+        flat = iter(self._stopwatch.seconds([pair for pairs in self.marks for pair in pairs]))
+        return [sum(next(flat) for _ in pairs) for pairs in self.marks]
+
+
+class _FusedCalls(TorchFunctionMode):
+    """Tells the timer of calls that count as one op."""
+
+    def __init__(self, timer: OpTimer) -> None:
+        super().__init__()
+        self._timer = timer
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        fused = func is functional.scaled_dot_product_attention
+        if fused or (name in RECURRENT and getattr(torch._VF, name) is func):
+            return self._timer.call(name, lambda: func(*args, **kwargs))
+        return func(*args, **kwargs)
+
+
+class Run:
+    """One network, ready to run: a forward pass, or a training step where an optimizer is named."""
+
+    def __init__(self, network: Network, stopwatch: Stopwatch) -> None:
+        self._module, self._args, self._kwargs = network.module, network.args, network.kwargs
+        self._stopwatch = stopwatch
+        self._module.train(network.optimizer is not None)
+        trained = [p for p in self._module.parameters() if p.requires_grad]
+        self._optimizer = _OPTIMIZERS[network.optimizer](trained) if network.optimizer else None
+
+    def __call__(self, before_step: Callable[[], Any] = lambda: None) -> list[Any]:
+        """Run once; the marks around its phases. `before_step` is called ahead of the optimizer's step."""
+        marks = [self._stopwatch.mark()]
+        with torch.set_grad_enabled(self._optimizer is not None):
+            output = self._module(*self._args, **self._kwargs)
+            if self._optimizer is not None:
+                loss = training_loss(output)
+                marks.append(self._stopwatch.mark())
+                if isinstance(loss, Tensor):
+                    loss.backward()  # type: ignore[no-untyped-call]
+                marks.append(self._stopwatch.mark())
+                before_step()
+                self._optimizer.step()
+                self._optimizer.zero_grad()
+        marks.append(self._stopwatch.mark())
+        return marks
+
+    def warm_up(self) -> float:
+        """Run until it runs as it will: twice. Seconds of the second run."""
+        self()
+        self._stopwatch.synchronize()
+        started_s = time.perf_counter()
+        self()
+        self._stopwatch.synchronize()
+        return time.perf_counter() - started_s
+
+    def whole(self, runs: int) -> WholeTime:
+        """Medians over `runs` runs."""
+        taken = list[list[float]]()
+        for _ in range(runs):
+            marks = self()
+            taken.append(self._stopwatch.seconds(list(pairwise(marks))))
+        totals = sorted(map(sum, taken))
+        quarter = len(totals) // 4
+        middle = statistics.median(totals)
+        names: Sequence[Phase] = PHASES if self._optimizer is not None else PHASES[:1]
+        phases = {name: statistics.median(run[i] for run in taken) for i, name in enumerate(names)}
+        return WholeTime(phases, middle, (totals[-1 - quarter] - totals[quarter]) / middle, len(taken))
+
+    def ops_in_context(self, passes: int) -> OpTimes:
+        """Every op of a batch, timed in the order in which they run."""
+        facts: dict[Any, OpFacts] = {}
+        times, steps, names = list[list[float]](), list[list[float]](), list[str]()
+        for _ in range(passes):
+            timer = OpTimer(self._stopwatch, facts)
+            with _FusedCalls(timer), timer:
+                self(timer.begin_step)
+            seconds = timer.seconds()
+            times.append(seconds[: timer.step_begins])
+            steps.append(seconds[len(times[-1]) :])
+            names = timer.names[: timer.step_begins]
+        return OpTimes(tuple(names), _medians(times), _medians(steps))
+
+
+def _medians(passes: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(statistics.median(of_op) for of_op in zip(*passes, strict=True))
+
+
+def by_parameter(step_s: Sequence[float], moved: Sequence[int]) -> list[float]:
+    """Seconds of an optimizer's step for each parameter tensor, of which the step moves so many bytes.
+
+    On a CPU PyTorch's optimizers go through the parameters one by one, with the same ops for each. Ops on many
+    parameters at once (on a GPU) are shared out by the bytes.
+    """
+    if moved and len(step_s) % len(moved) == 0:
+        each = len(step_s) // len(moved)
+        return [sum(step_s[i : i + each]) for i in range(0, len(step_s), each)]
+    total_s, total = sum(step_s), sum(moved) or 1
+    return [total_s * part / total for part in moved]
+
+
+def beside(ops: Sequence[Op], names: Sequence[str]) -> list[int | None]:
+    """For each traced op of the forward and backward pass, the index of the timed op that it is; None where none is.
+
+    Networks run as they were traced but for a few ops (a layout that meta tensors do not have, say).
+    """
+    traced = ["fused" if op.kind in ("attention", "rnn") else op.name for op in ops]
+    timed = ["fused" if name in FUSED else name for name in names]
+    found: list[int | None] = [None] * len(ops)
+    for start, at, length in SequenceMatcher(None, traced, timed, autojunk=False).get_matching_blocks():
+        found[start : start + length] = range(at, at + length)
+    return found

@@ -1,0 +1,164 @@
+"""How long ops take on a machine that was calibrated: a roofline, times what was learned of each group of ops.
+
+    seconds = (launch x launches + max(FLOPs / peak, bytes / bandwidth)) x exp(forest(features))   an op in context
+    CPU:  phase = sum of (scale x seconds + per op) + per module call x calls + per phase
+    GPU:  phase = max(scale x sum of seconds, per op x ops + per module call x calls + per phase)
+
+The forest learns log(measured / roofline), so that outside of what it has seen it still grows as the roofline does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.forest import Forest
+from estimator.op_features import Described, describe
+from estimator.workload import PHASES, Op, Phase, Workload
+
+Floats = NDArray[np.float64]
+Place = Literal["inference", "forward", "backward", "optimizer"]
+PLACES: tuple[Place, ...] = ("inference", "forward", "backward", "optimizer")
+"""Where an op runs. A forward pass that keeps its activations for training is not the one of an inference."""
+
+SHORTEST_S = 3e-7
+"""No op takes less, whatever is subtracted for the timer: about the cost of one call through PyTorch's dispatcher."""
+
+_BEYOND = 0.1
+"""A feature may leave the calibrated range by this much (of a logarithm) before the op counts as not seen."""
+
+
+def place_of(phase: Phase, training: bool) -> Place:
+    """Where ops of `phase` run."""
+    return "inference" if phase == "forward" and not training else phase
+
+
+@dataclass(frozen=True)
+class OpGroup:
+    """What was learned of a group of ops. `names`: log factors of single ops, one of the forest's features.
+
+    `low` and `high` are the range of every feature in calibration; `spread` is how far the group's predictions miss in
+    networks not seen (root mean square of log(measured / predicted), of the group's time in a network).
+    """
+
+    flop_per_s: float | None
+    names: Mapping[str, float]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    forest: Forest
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What a phase takes beside its ops, as fitted on whole networks: a factor, and seconds per op, call and phase."""
+
+    scale: float = 1.0
+    op_s: float = 0.0
+    module_call_s: float = 0.0
+    phase_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Seconds of every op of a workload: not a number where no op of its group was calibrated.
+
+    `unseen`: which ops are outside of what was calibrated. `spreads`: how far each op's time is not known (of its log).
+    """
+
+    seconds: Floats
+    unseen: NDArray[np.bool_]
+    spreads: Floats
+
+    @property
+    def spread(self) -> float:
+        """How far the sum is not known: errors of ops of one group go together, so that shares of time weigh them."""
+        known = np.nan_to_num(self.seconds)
+        return float((known * self.spreads).sum() / (known.sum() or 1.0))
+
+
+def roofline_s(op: Op, flop_per_s: float | None, bandwidth_bytes_per_s: float, launch_s: float) -> float:
+    """launch x launches + max(FLOPs / peak, bytes / bandwidth) (Williams, Waterman and Patterson 2009)."""
+    compute = op.flops / flop_per_s if flop_per_s else 0.0
+    return launch_s * max(1, op.launches) + max(compute, op.bytes_moved / bandwidth_bytes_per_s)
+
+
+@dataclass(frozen=True)
+class OpTimes:
+    """The learned times of one machine.
+
+    `unseen_spread` is the standard deviation of log(measured / roofline) of ops. `margins` (of "inference" and
+    "training") turn `Predicted.spread` into the spread of a batch's duration, so that nine in ten networks that the fit
+    had not seen lie inside the interval (normalised conformal prediction: Lei et al. 2018, section 5.2).
+    """
+
+    bandwidth_bytes_per_s: float
+    launch_s: float
+    groups: Mapping[str, OpGroup]
+    overheads: Mapping[Place, Overhead]
+    unseen_spread: float
+    margins: Mapping[str, float] = field(default_factory=dict)
+
+    def margin(self, training: bool) -> float:
+        """The factor on `Predicted.spread`."""
+        return self.margins.get("training" if training else "inference", 1.0)
+
+    def host_s(self, phase: Phase, training: bool, ops: int, module_calls: int) -> float:
+        """Seconds that the host takes to launch a phase of `ops` ops."""
+        over = self.overheads.get(place_of(phase, training), Overhead())
+        calls = module_calls if phase == "forward" else 0
+        return over.op_s * ops + over.module_call_s * calls + over.phase_s
+
+    def called_s(self, phase: Phase, training: bool, seconds: Floats, module_calls: int) -> Floats:
+        """Seconds of a phase's ops where they run as they are called (a CPU), its overheads spread over them."""
+        over = self.overheads.get(place_of(phase, training), Overhead())
+        ops = np.maximum(over.scale * seconds + over.op_s, SHORTEST_S)
+        beside = over.phase_s + over.module_call_s * (module_calls if phase == "forward" else 0)
+        spread: Floats = ops + beside / max(1, len(ops))
+        return spread
+
+    def queued_s(self, phase: Phase, training: bool, seconds: Floats, module_calls: int) -> Floats:
+        """Seconds of a phase's ops where they run behind the host (a GPU): the slower of the two decides."""
+        scale = self.overheads.get(place_of(phase, training), Overhead()).scale
+        device, host = scale * seconds, self.host_s(phase, training, len(seconds), module_calls)
+        return device if device.sum() >= host else np.full(len(seconds), host / max(1, len(seconds)))
+
+    def batch_s(self, workload: Workload, seconds: Floats, gpu: bool) -> float:
+        """Seconds of a whole batch, from the seconds of its ops."""
+        phases = np.array([PHASES.index(op.phase) for op in workload.ops])
+        training = bool((phases > 0).any())
+        whole = self.queued_s if gpu else self.called_s
+        return float(
+            sum(
+                whole(phase, training, seconds[phases == i], workload.module_calls).sum()
+                for i, phase in enumerate(PHASES)
+                if (phases == i).any()
+            )
+        )
+
+    def predict(self, workload: Workload, described: Sequence[Described] | None = None) -> Predicted:
+        """Seconds of every op, in the workload's order, before `overheads`; `described` where it is known already."""
+        described = describe(workload) if described is None else described
+        seconds = np.full(len(described), np.nan)
+        unseen, spreads = np.ones(len(described), dtype=np.bool_), np.full(len(described), self.unseen_spread)
+        members: dict[str, list[int]] = {}
+        for index, one in enumerate(described):
+            if one.group in self.groups:
+                members.setdefault(one.group, []).append(index)
+        for name, indices in members.items():
+            group = self.groups[name]
+            seconds[indices] = [
+                roofline_s(workload.ops[i], group.flop_per_s, self.bandwidth_bytes_per_s, self.launch_s)
+                for i in indices
+            ]
+            rows = np.array([(group.names.get(described[i].name, 0.0), *described[i].features) for i in indices])
+            different, back = np.unique(rows, axis=0, return_inverse=True)  # layers repeat
+            seconds[indices] *= np.exp(group.forest.predict(different))[back.ravel()]
+            beyond = (rows[:, 1:] < np.array(group.low) - _BEYOND) | (rows[:, 1:] > np.array(group.high) + _BEYOND)
+            unseen[indices] = beyond.any(axis=1)
+            spreads[indices] = np.where(unseen[indices], max(self.unseen_spread, group.spread), group.spread)
+        return Predicted(seconds, unseen, spreads)

@@ -1,0 +1,118 @@
+"""What is learned from a simulated machine is that machine: op times, overheads, power, intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from calibration.errors import CalibrationError
+from calibration.fit import fit, measured_of
+from calibration.learn import Measured, _arrays, learn_host, learn_ops, learn_overheads
+from calibration.power import learn_power
+from calibration.samples import Record
+from estimator import catalogue
+from estimator.calibrated import profile_from
+from estimator.energy import price
+from estimator.hardware import from_datasheet
+from tests.calibration.simulated_machine import CPU, GPU, drawn, header, op_seconds, sample, samples
+
+SEEN, FIRST_UNSEEN = 120, 5000
+
+
+@pytest.fixture(scope="module")
+def machine():
+    return fit(Record(header(), tuple(samples(SEEN)), 35.0), "simulated", 2, "nvml")
+
+
+def _networks(count: int = SEEN, *, gpu: bool = False) -> list[Measured]:
+    chosen = drawn(count)
+    return [Measured.of(s, w) for s, (_, _, w) in zip(samples(count, gpu=gpu), chosen, strict=True)]
+
+
+def test_trees_as_arrays_say_what_scikit_learn_says():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6))
+    y = np.sin(x[:, 0]) + (x[:, 1] > 0.3) * x[:, 2]
+    model = HistGradientBoostingRegressor(max_iter=40, min_samples_leaf=4, random_state=0).fit(x, y)
+    other = rng.normal(size=(200, 6)) * 3
+    assert _arrays(model).predict(other) == pytest.approx(model.predict(other), rel=1e-9, abs=1e-9)
+
+
+def test_unseen_networks_are_predicted(machine):
+    profile = profile_from(machine)
+    errors = []
+    for seed, network, workload in drawn(40, FIRST_UNSEEN):
+        truth = sample(seed, network, workload, 0.0).total_s
+        errors.append(abs(price(workload, profile).duration_s.value / truth - 1))
+    assert np.median(errors) < 0.1  # the law has no noise; what is left is interpolation
+
+
+def test_intervals_hold_unseen_networks(machine):
+    profile = profile_from(machine)
+    held = []
+    for seed, network, workload in drawn(40, FIRST_UNSEEN):
+        truth, interval = sample(seed, network, workload, 0.0).total_s, price(workload, profile).duration_s
+        held.append(interval.low <= truth <= interval.high)
+    assert np.mean(held) >= 0.8  # 90% are meant; 40 networks
+
+
+def test_overheads_of_a_cpu_are_found():
+    networks = _networks()
+    found = learn_overheads(networks, [op_seconds(n.workload) for n in networks])
+    for place in CPU:
+        assert found[place].scale == pytest.approx(1.0, abs=0.02), place
+    assert found["inference"].op_s + found["inference"].module_call_s == pytest.approx(
+        CPU["inference"].op_s + CPU["inference"].module_call_s, rel=0.2
+    )
+    assert found["backward"].op_s == pytest.approx(CPU["backward"].op_s, rel=0.2)
+
+
+def test_the_host_of_a_gpu_is_found_from_the_networks_that_wait_for_it():
+    networks = _networks(gpu=True)
+    found = learn_host(networks, [op_seconds(n.workload) for n in networks])
+    assert found["backward"].op_s == pytest.approx(GPU["backward"].op_s, rel=0.15)
+    assert found["backward"].scale == pytest.approx(1.0, abs=0.05)
+    whole = GPU["inference"]
+    seen = found["inference"]
+    assert seen.op_s + seen.module_call_s == pytest.approx(whole.op_s + whole.module_call_s, rel=0.2)
+
+
+def test_power_is_found_and_its_absence_said():
+    base = from_datasheet(catalogue.find("nvidia-a100"))
+    networks = _networks(60)
+    seconds = [op_seconds(n.workload) for n in networks]
+    power = learn_power(networks, seconds, base, 40.0)
+    assert power is not None and power.status == "measured"
+    assert power.error.median_ape < 0.03  # joules follow the law without noise
+    assert all(value >= 0 for value in (*power.factors.values(), *power.class_w.values()))
+    without = [replace(n, sample=replace(n.sample, energy_j=None, energy_status="absent")) for n in networks]
+    assert learn_power(without, seconds, base, None) is None
+
+
+def test_without_a_meter_time_is_calibrated_and_power_is_not(machine):
+    quiet = tuple(replace(s, energy_j=None, energy_status="absent") for s in samples(40))
+    found = fit(Record(header(), quiet, None), "quiet", 2, "none")
+    assert found.power is None and machine.power is not None
+    assert "no meter" in profile_from(found).source
+
+
+def test_too_few_networks_are_refused():
+    with pytest.raises(CalibrationError, match="--minutes"):
+        fit(Record(header(), tuple(samples(5)), None), "few", 2, "none")
+
+
+def test_an_op_of_no_group_seen_falls_back_to_the_roofline(machine):
+    _, _, workload = drawn(1)[0]
+    odd = replace(workload, ops=tuple(replace(op, dtype="float16") for op in workload.ops))
+    times = learn_ops(_networks(30))
+    assert np.isnan(times.predict(odd).seconds).all() and times.predict(odd).unseen.all()
+    assert price(odd, profile_from(machine)).duration_s.value > 0
+
+
+def test_the_learning_curve_and_the_record_say_how_much_was_measured(machine):
+    assert machine.networks == SEEN and machine.seconds == float(SEEN)
+    assert [m for m, _ in machine.learning_curve] == [1.0, 2.0]  # one network a second, two minutes
+    assert len(measured_of(Record(header(), tuple(samples(3)), None))) == 3

@@ -1,0 +1,101 @@
+"""Timed ops stand beside traced ones, one for one; the stopwatch of a GPU never lets it wait for the host."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from calibration.measuring import draw, measured, workload_of
+from calibration.networks import Network, with_data
+from calibration.stopwatch import CudaEvents, HostClock
+from calibration.timing import FUSED, Run, beside, by_parameter
+from tests.calibration.simulated_machine import drawn
+
+
+def _run(network: Network) -> Run:
+    return Run(with_data(network, "cpu"), HostClock())
+
+
+@pytest.mark.parametrize("seed", [s for s, _, w in drawn(25) if w.flops < 2e9])
+def test_nearly_every_traced_op_is_timed(seed):
+    network, workload = draw(seed, "cpu", ("float32",))
+    sample = measured(seed, network, workload, "cpu", ())
+    assert len(sample.op_s) == len(workload.ops)
+    assert sum(s is not None for s in sample.op_s) >= 0.8 * len(workload.ops)
+    assert all(s > 0 for s in sample.op_s if s is not None)
+    assert set(sample.phases) == {op.phase for op in workload.ops} | {"forward"}
+    assert sample.total_s > 0 and sample.energy_j is None and sample.energy_status == "absent"
+
+
+class _Lstm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.LSTM(8, 16, 2), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][-1])
+
+
+def test_a_recurrent_layer_counts_as_one_op_forward_and_one_backward():
+    with torch.device("meta"):
+        network = Network("lstm", "sgd", "float32", _Lstm(), (torch.empty(12, 4, 8),))
+    names = _run(network).ops_in_context(1).names
+    assert sum(name in FUSED for name in names) == 2
+    assert sum(op.kind == "rnn" for op in workload_of(network).ops) == 2
+
+
+def test_ops_that_ran_otherwise_are_left_out():
+    ops = [SimpleNamespace(name=name, kind="matmul") for name in ("mm", "add", "relu", "bmm")]
+    assert beside(ops, ["mm", "clone", "add", "relu", "mm"]) == [0, 2, 3, None]
+
+
+def test_an_optimizers_ops_go_to_their_parameters():
+    assert by_parameter([1.0, 2.0, 3.0, 4.0], [8, 8]) == [3.0, 7.0]
+    assert by_parameter([1.0, 2.0], [30, 10, 20]) == [1.5, 0.5, 1.0]  # shared out by bytes
+    assert by_parameter([], []) == []
+
+
+class _Cuda:
+    """Time passes only where the test says: 7 us for a kernel, as long as asked for a wait."""
+
+    def __init__(self) -> None:
+        self.now_s, self.log = 0.0, []
+        cuda = self
+
+        class Event:
+            def __init__(self, enable_timing: bool) -> None:
+                assert enable_timing
+
+            def record(self) -> None:
+                self.at_s = cuda.now_s
+                cuda.log.append("mark")
+
+            def elapsed_time(self, other) -> float:
+                return (other.at_s - self.at_s) * 1e3
+
+        self.Event = Event
+
+    def get_device_properties(self, device):
+        return SimpleNamespace(clock_rate=1_000_000)  # kHz
+
+    def _sleep(self, cycles: int) -> None:
+        self.log.append("wait")
+        self.now_s += cycles / 1e9
+
+    def synchronize(self, device) -> None:
+        self.log.append("synchronize")
+
+
+def test_a_gpu_is_kept_busy_until_the_op_and_its_marks_are_queued():
+    cuda = _Cuda()
+    watch = CudaEvents(torch.device("cuda:0"), cuda)
+    watch.ready()
+    start = watch.mark()
+    cuda.now_s += 7e-6
+    end = watch.mark()
+    assert watch.seconds([(start, end)]) == [pytest.approx(7e-6)]
+    assert cuda.log == ["wait", "mark", "mark", "synchronize"]
+    assert cuda.now_s == pytest.approx(1.2e-4 + 7e-6)
