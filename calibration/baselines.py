@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares, nnls
+from scipy.optimize import nnls
 
 from calibration.published import Row
 from estimator.workload import Workload
@@ -41,19 +41,11 @@ THETA = 5.0
 
 
 def linear(seen: Sequence[Costed], measured: Floats, unseen: Sequence[Costed], features: Features) -> Floats:
-    """Costs of `unseen`, by least squares of log(predicted / measured) on `seen`, whose costs are `measured`.
-
-    Logarithms do each method justice where costs differ by orders of magnitude: relative errors would draw it to 0.
-    """
-    x = np.array([features(row) for row in seen], dtype=np.float64)
+    """Costs of `unseen`, by least squares of relative errors on `seen`, whose costs are `measured`."""
+    x = np.array([features(row) for row in seen]) / measured[:, None]
     scale = x.max(axis=0)
-    shares = x / scale
-    start, _ = nnls(shares / measured[:, None], np.ones(len(seen)))
-    least = 1e-9 * float(measured.max())
-    found = least_squares(
-        lambda w: np.log(shares @ np.exp(w) / measured), np.log(np.maximum(start, least)), loss="linear"
-    )
-    costs: Floats = np.array([features(row) for row in unseen]) @ (np.exp(found.x) / scale)
+    weights, _ = nnls(x / scale, np.ones(len(seen)))
+    costs: Floats = np.array([features(row) for row in unseen]) @ (weights / scale)
     return costs
 
 

@@ -23,7 +23,10 @@ MOST_FLOPS = {"cpu": 2.5e10, "cuda": 4e12}
 """No network of a calibration does more in a batch: half a second on a laptop's CPU, a tenth on a server's GPU."""
 
 MOST_ELEMENTS = {"cpu": 4e7, "cuda": 4e8}
-"""No tensor of a calibration has more elements."""
+"""No result of a calibration has more elements."""
+
+MOST_WEIGHTS = {"cpu": 1.1e8, "cuda": 1e9}
+"""No weight has more elements: the largest of VGG has 1.03e8."""
 
 BATCHES = {"cpu": (1,), "cuda": (1, 1, 4, 16)}
 """By what the batches of random networks are multiplied: a GPU needs large ones to be busy."""
@@ -41,7 +44,8 @@ def fits(workload: Workload, device: str) -> bool:
     """Whether a network is small enough to be measured in a calibration."""
     kind = device.split(":", maxsplit=1)[0]
     largest = max((math.prod(shape) for op in workload.ops for shape in op.outputs), default=0)
-    return workload.flops <= MOST_FLOPS[kind] and largest <= MOST_ELEMENTS[kind]
+    weight = max((math.prod(shape) for op in workload.ops for shape in op.inputs), default=0)
+    return workload.flops <= MOST_FLOPS[kind] and largest <= MOST_ELEMENTS[kind] and weight <= MOST_WEIGHTS[kind]
 
 
 def passes(batch_s: float) -> tuple[int, int]:

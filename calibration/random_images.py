@@ -147,7 +147,12 @@ def convolutional(r: random.Random) -> tuple[nn.Module, tuple[Tensor, ...]]:
     if r.random() < 0.1:
         layers += [nn.ConvTranspose2d(c, c, 2, 2), nn.Upsample(scale_factor=2, mode=r.choice(["nearest", "bilinear"]))]
     hidden, classes = drawn_width(r, 64, 4096), r.choice([2, 10, 100, 1000, 1000, 21841])
-    if r.random() < 0.25:  # a classifier on the flattened map, as the first networks had
+    head = r.random()
+    if head < 0.1:  # the same as a convolution with a kernel as large as the map: mostly weights
+        side = r.choice([2, 4, 6, 7])
+        layers += [nn.AdaptiveAvgPool2d(side), nn.Conv2d(c, hidden, side), draw.act(), nn.Conv2d(hidden, classes, 1)]
+        layers.append(nn.Flatten())
+    elif head < 0.3:  # a classifier on the flattened map, as the first networks had
         side = r.choice([2, 4, 6, 7])
         layers += [nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(c * side * side, hidden), draw.act()]
         layers += [nn.Dropout(), nn.Linear(hidden, hidden), draw.act(), nn.Linear(hidden, classes)]

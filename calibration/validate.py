@@ -38,7 +38,7 @@ from estimator.profile_file import SUFFIX, CalibratedMachine, load, save
 from estimator.workload import Workload
 from profilers.load import LoadPolicy
 
-ROUNDS = 3
+ROUNDS = 4
 """How often every known network is measured, spread over the calibration."""
 
 SPLIT = "networks never calibrated on"
@@ -167,6 +167,18 @@ def check_calibrated(path: Path, rounds: int, out: Path) -> tuple[list[Case], st
     return list(_all_cases(checks, machine, networks)), _noise(checks, machine, 0)
 
 
+def check_again(out: Path) -> tuple[list[Case], str]:
+    """What `check_here` or `check_calibrated` kept in `out`, scored again; nothing is measured."""
+    machine, record = load(out / f"accuracy{SUFFIX}"), read(out / "accuracy.record.jsonl")
+    runs = [json.loads(line) for line in (out / "accuracy.checks.jsonl").read_text().splitlines()]
+    taken = {(run["network"], run["dtype"]): run for run in runs}
+    checks = [c for c in to_check(known_networks(), machine.dtypes) if (c.known.name, c.dtype) in taken]
+    for check in checks:
+        run = taken[check.known.name, check.dtype]
+        check.seconds, check.joules = run["duration_s"], run["energy_j"] or []
+    return list(_all_cases(checks, machine, measured_of(record))), _noise(checks, machine, 0)
+
+
 def _keep(checks: Iterable[Checked], path: Path) -> None:
     """The runs as JSON lines: what was measured of each known network, once a round."""
     lines = [
@@ -198,12 +210,16 @@ def main() -> None:
     parser.add_argument("--hardware", default="cpu", help="a device of this machine (default: cpu)")
     parser.add_argument("--profile", type=Path, help="check this profile on its device, without calibrating anew")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of measuring, with --profile (default: {ROUNDS})")
+    parser.add_argument("--again", action="store_true", help="score what is kept in --out, without measuring")
     parser.add_argument("--minutes", type=float, default=5.0, help="of calibration (default: 5)")
     parser.add_argument("--out", type=Path, default=Path("build"), help="where profile, runs and accuracy.json go")
     arguments = parser.parse_args()
     cases: list[Case] = list(published_cases(arguments.directory)) if arguments.directory else []
     noise = ""
-    if arguments.profile:
+    if arguments.again:
+        here, noise = check_again(arguments.out)
+        cases += here
+    elif arguments.profile:
         here, noise = check_calibrated(arguments.profile, arguments.rounds, arguments.out)
         cases += here
     elif not arguments.published_only:

@@ -26,8 +26,8 @@ CPU = {
 GPU = {
     "inference": Overhead(1.0, 8e-6, 5e-6, 0.0),
     "forward": Overhead(1.0, 8e-6, 6e-6, 0.0),
-    "backward": Overhead(1.0, 9e-6, 0.0, 0.0),
-    "optimizer": Overhead(1.0, 4e-6, 0.0, 0.0),
+    "backward": Overhead(1.0, 1.5e-5, 0.0, 0.0),
+    "optimizer": Overhead(1.0, 3e-5, 0.0, 0.0),
 }
 STATIC_W, JOULES_PER_FLOP, JOULES_PER_BYTE = 40.0, 2e-11, 1e-10
 

@@ -114,5 +114,5 @@ def test_an_op_of_no_group_seen_falls_back_to_the_roofline(machine):
 
 def test_the_learning_curve_and_the_record_say_how_much_was_measured(machine):
     assert machine.networks == SEEN and machine.seconds == float(SEEN)
-    assert [m for m, _ in machine.learning_curve] == [1.0, 2.0]  # one network a second, two minutes
+    assert [m for m, _ in machine.learning_curve] == pytest.approx([1.0, 2.0], abs=0.05)  # one network a second
     assert len(measured_of(Record(header(), tuple(samples(3)), None))) == 3
