@@ -28,6 +28,7 @@ Examples:
   estimate model.pt --hardware a100 --region germany --trials 50 --inferences 1e6
   estimate net.py:Net --input 3x32x32        a class in your own script
   estimate timm:resnet50 --json              a model of a library
+  estimate compare wide.pt deep.pt           models side by side
   estimate hardware rtx-4090                 what the catalogue knows of a device
   estimate regions germany                   carbon intensities
 """
@@ -134,7 +135,7 @@ def model_command(model: str, top: int | None, cross_check: bool, as_json: bool,
     \b
     MODEL   a pickled nn.Module (.pt, .pth), a torch.export program (.pt2), a directory with the config.json
             of transformers or diffusers, a factory `file.py:Net` or `package.module:callable`,
-            timm:NAME, torchvision:NAME, transformers:DIR_OR_TYPE
+            timm:NAME, torchvision:NAME, transformers:DIR_OR_TYPE, mlp:INPUTxDEPTHxWIDTH
     """
     from estimator.report.streams import stdout_to_stderr
     from estimator.scenario import Scenario
@@ -171,6 +172,55 @@ def _print(footprint: Footprint, check: CrossCheck | None, top: int | None, as_j
     text.show(footprint, _LAYERS_SHOWN if top is None else top)
     if check is not None:
         text.show_cross_check(check)
+
+
+@main.command("compare")
+@click.argument("models", nargs=-1, required=True)
+@_scenario_options
+@click.option("--quality", "qualities", multiple=True, metavar="NAME=Q", help="A model's quality: more is better.")
+@click.option("--within", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Quality given up.")
+@click.option(
+    "--sweep", "sweeps", multiple=True, metavar="OPTION=A,B", help="Each value of an option in turn; repeatable."
+)
+@click.option("--csv", "csv_file", metavar="FILE", help="Write the numbers as CSV, or print them where FILE is -.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.option("--trust", is_flag=True, help="Allow code inside the model files to run. Only for files you made.")
+@click.pass_context
+def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool, **options: Any) -> None:
+    """Put MODELS side by side: what each costs, why, and which to take.
+
+    \b
+    estimate compare wide.pt deep.pt --quality wide=0.91 --quality deep=0.93
+    estimate compare "mlp:100x[10,20,30]x[10,100,300]"          a family: input x depths x widths
+    estimate compare timm:resnet50 --sweep batch-size=1,8,32 --sweep hardware=a100,h100-sxm
+    """
+    from estimator.report.streams import stdout_to_stderr
+    from estimator.scenario import Scenario
+
+    given = {name: options.pop(name) for name in ("qualities", "within", "sweeps", "csv_file", "as_json")}
+    if given["as_json"] and given["csv_file"] == "-":
+        raise click.UsageError("--json and --csv - both print: give the CSV a file.")
+    scenario = Scenario(**options)
+    with stdout_to_stderr():  # it is the answer's alone
+        from estimator.compare import by_name, compare, parse_qualities
+        from estimator.sources.building import offline_and_quiet
+        from estimator.sweep import parse_sweep
+
+        with offline_and_quiet():
+            named = by_name(models)
+            rated = parse_qualities(given["qualities"], named)
+            sweeps = [parse_sweep(text) for text in given["sweeps"]]
+            comparison = compare(named, scenario, sweeps=sweeps, qualities=rated, trust=trust)
+    from estimator.report import comparison as report
+
+    report.answer(comparison, given["within"], as_json=given["as_json"], csv_file=given["csv_file"])
+    for failure in comparison.failures:
+        click.echo(f"estimate: {printable(failure.name)} failed: {printable(failure.error)}", err=True)
+    if comparison.failures:
+        click.echo(f"estimate: {len(comparison.failures)} failed, {len(comparison.rows)} compared", err=True)
+        ctx.exit(1)
+
+
 
 
 @main.command("hardware")

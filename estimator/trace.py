@@ -47,7 +47,7 @@ class _Stopped(Exception):
         self.error, self.layer = error, layer
 
 
-_FAILURES = (_Stopped, *FOREIGN_ERRORS)
+FAILURES = (_Stopped, *FOREIGN_ERRORS)
 """What ends a pass: the model's code, or torch where it cannot set the pass up."""
 
 
@@ -144,7 +144,8 @@ def _one_pass(
         recorder.guesses.note("no backward pass: no output of the model depends on a trained parameter")
 
 
-def _run(
+@contextlib.contextmanager
+def recording(
     module: nn.Module,
     inputs: TraceInputs,
     trainable: frozenset[str] | None,
@@ -152,13 +153,13 @@ def _run(
     *,
     fake: bool = False,
     guess: bool = False,
-) -> OpRecorder:
-    """One pass under the recorder; `trainable` is None for inference. Raises `_Stopped` where the model's code raises.
+) -> Iterator[tuple[OpRecorder, tuple[Any, ...], dict[str, Any]]]:
+    """While active, what `module` does is written down: the recorder, and the inputs to call it with.
 
-    `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
+    Its parameters and buffers are stand-ins without data; those named in `trainable` get a gradient, and None is
+    inference. `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
     """
     device = "cpu" if fake else "meta"
-    training = trainable is not None
     recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=guess)
     if hasattr(module, "layer_scope"):
         module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
@@ -174,12 +175,26 @@ def _run(
 
         args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
         stack.enter_context(recorder.following_layers())
-        stack.enter_context(torch.set_grad_enabled(training))
+        stack.enter_context(torch.set_grad_enabled(trainable is not None))
         stack.enter_context(FuseCalls(recorder.guesses))
         stack.enter_context(recorder)
         stack.enter_context(_reparametrize_module(module, ghosts, tie_weights=False))
         with _told_by_layer(recorder):
-            _one_pass(module, args, kwargs, recorder, trainable)
+            yield recorder, args, kwargs
+
+
+def _run(
+    module: nn.Module,
+    inputs: TraceInputs,
+    trainable: frozenset[str] | None,
+    dtype: torch.dtype,
+    *,
+    fake: bool = False,
+    guess: bool = False,
+) -> OpRecorder:
+    """One pass under the recorder, as in `recording`. Raises `_Stopped` where the model's code raises."""
+    with recording(module, inputs, trainable, dtype, fake=fake, guess=guess) as (recorder, args, kwargs):
+        _one_pass(module, args, kwargs, recorder, trainable)
     return recorder
 
 
@@ -193,7 +208,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
-    """The error for one of `_FAILURES`: the input, the layer, what was raised, and a remedy."""
+    """The error for one of `FAILURES`: the input, the layer, what was raised, and a remedy."""
     error, path, layer_type = failure, "", ""
     if isinstance(failure, _Stopped):
         error, (path, layer_type) = failure.error, failure.layer
@@ -219,7 +234,7 @@ def _guessing_all(
     """The last resort, for a model with plain tensors on meta, which do not mix with fake ones on the CPU."""
     try:
         return _run(module, inputs, trainable, dtype, guess=True)
-    except _FAILURES as failure:
+    except FAILURES as failure:
         raise _does_not_fit(failure, inputs) from failure
 
 
@@ -227,10 +242,10 @@ def _traced(module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | 
     """On meta tensors, else on fake ones, else on meta tensors with every value guessed."""
     try:
         return _run(module, inputs, trainable, dtype)
-    except _FAILURES as on_meta:
+    except FAILURES as on_meta:
         try:
             return _run(module, inputs, trainable, dtype, fake=True, guess=True)
-        except _FAILURES as on_fake:
+        except FAILURES as on_fake:
             if _raised(on_fake, EndlessLoop):
                 raise _does_not_fit(on_fake, inputs) from on_fake
             if not _raised(on_meta, NeedsValues):

@@ -1,12 +1,13 @@
-"""The README is true: its console blocks print what they show, its Python block runs.
+"""The README and the pages that show outputs are true: console blocks print what they show, Python blocks run.
 
-`python -m tests.test_readme` runs the console blocks and writes their outputs into README.md.
+`python -m tests.test_readme` runs the console blocks and writes their outputs into the pages.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "comparing.md", ROOT / "examples" / "wide_against_deep.md")
 _CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
 _PYTHON = re.compile(r"```python\n(?P<code>.*?)```", re.DOTALL)
 
 
-def _blocks() -> list[tuple[str, str]]:
-    return [(m["command"], m["output"]) for m in _CONSOLE.finditer(README.read_text(encoding="utf-8"))]
+def _blocks(page: Path) -> list[tuple[str, str]]:
+    return [(m["command"], m["output"]) for m in _CONSOLE.finditer(page.read_text(encoding="utf-8"))]
+
+
+SHOWN = [block for page in PAGES for block in _blocks(page)]
 
 
 def _model_file(directory: Path) -> None:
@@ -30,7 +35,7 @@ def _model_file(directory: Path) -> None:
 
 
 def _run(command: str, directory: Path) -> str:
-    program, *arguments = command.split()
+    program, *arguments = shlex.split(command)
     assert program == "estimate"
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     environment.pop("FORCE_COLOR", None)
@@ -50,17 +55,18 @@ def _run(command: str, directory: Path) -> str:
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("readme")
     _model_file(made)
+    (made / "examples").symlink_to(ROOT / "examples")
     return made
 
 
-@pytest.mark.parametrize(("command", "output"), _blocks(), ids=[command for command, _ in _blocks()])
+@pytest.mark.parametrize(("command", "output"), SHOWN, ids=[command for command, _ in SHOWN])
 def test_console_blocks_print_what_they_show(command: str, output: str, directory: Path) -> None:
     assert _run(command, directory) == output
 
 
 def test_python_blocks_run() -> None:
-    blocks = [m["code"] for m in _PYTHON.finditer(README.read_text(encoding="utf-8"))]
-    assert blocks
+    blocks = [m["code"] for page in PAGES for m in _PYTHON.finditer(page.read_text(encoding="utf-8"))]
+    assert len(blocks) >= 2
     for code in blocks:
         subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -75,7 +81,8 @@ def test_the_two_commands_are_named_and_exist() -> None:
 if __name__ == "__main__":
     (ROOT / "build").mkdir(exist_ok=True)
     _model_file(ROOT)
-    text = README.read_text(encoding="utf-8")
-    for command, output in _blocks():
-        text = text.replace(f"$ {command}\n{output}```", f"$ {command}\n{_run(command, ROOT)}```")
-    README.write_text(text, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for command, output in _blocks(page):
+            text = text.replace(f"$ {command}\n{output}```", f"$ {command}\n{_run(command, ROOT)}```")
+        page.write_text(text, encoding="utf-8")

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
-def _interval(interval: Interval) -> dict[str, float]:
+def of_interval(interval: Interval) -> dict[str, float]:
+    """A value with the ends of its 90% interval."""
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def of_stage(stage: Stage) -> dict[str, Any]:
+    """One stage of the life cycle, at the facility."""
     return {
-        "energy_j": _interval(stage.energy_j),
+        "energy_j": of_interval(stage.energy_j),
         "energy_kwh": stage.energy_kwh,
         "carbon_kg": stage.carbon_kg,
-        "duration_s": _interval(stage.duration_s),
+        "duration_s": of_interval(stage.duration_s),
         "boundary": "facility",
     }
 
@@ -55,16 +57,16 @@ def to_dict(footprint: Footprint, top: int | None = None) -> dict[str, Any]:
             {"name": a.name, "value": a.value, "unit": a.unit, "status": a.status, "source": a.source}
             for a in footprint.assumptions
         ],
-        "inference": _stage(footprint.inference),
+        "inference": of_stage(footprint.inference),
         "training": {
-            **_stage(training.stage),
+            **of_stage(training.stage),
             "forward_energy_j": training.forward_energy_j,
             "overhead_share": training.overhead_share,
             "samples": training.samples,
             "epochs": training.epochs,
         },
-        "search": None if footprint.search is None else _stage(footprint.search),
-        "lifetime": None if footprint.lifetime is None else _stage(footprint.lifetime),
+        "search": None if footprint.search is None else of_stage(footprint.search),
+        "lifetime": None if footprint.lifetime is None else of_stage(footprint.lifetime),
         "layers": [
             {"name": layer.name, "type": layer.type, "energy_j": layer.energy_j, "share": layer.share}
             for layer in footprint.layers[:top]

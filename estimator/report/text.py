@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -11,6 +11,7 @@ from rich.text import Text
 from estimator.crosscheck import PARTS, CrossCheck
 from estimator.facts import Assumption
 from estimator.footprint import Footprint
+from estimator.hardware import HardwareProfile
 from estimator.lifecycle import PAPER_OVERHEAD, Stage
 from estimator.report.layout import Column, columns, grid
 from estimator.units import duration, si
@@ -44,9 +45,15 @@ def _model_lines(footprint: Footprint) -> Iterator[Text]:
     shown = [f"{count} {printable(name)}" for name, count in list(facts.layer_types.items())[:6]]
     more = len(facts.layer_types) - len(shown)
     yield Text(f"  layers: {', '.join(shown)}" + (f" and {more} more types" if more > 0 else ""))
-    hardware = footprint.hardware
+    yield hardware_line(footprint.hardware)
+
+
+def hardware_line(hardware: HardwareProfile) -> Text:
+    """What a device is called, and what its prices rest on."""
     status = _STATUS_WORDS[hardware.status]
-    yield Text.assemble(
+    if hardware.status == "calibrated" and not hardware.class_power_w:
+        status += " in time; no meter reads it, so its power is modelled from its spec sheet"
+    return Text.assemble(
         (printable(hardware.title), "bold"), " ", (f"({printable(hardware.name)})", "dim"), f": {status}"
     )
 
@@ -112,19 +119,21 @@ def _value(assumption: Assumption) -> str:
     return f"{value:,} {unit}".strip()
 
 
-def _assumptions(footprint: Footprint, width: int) -> RenderableType:
+def assumptions_table(assumptions: Sequence[Assumption], width: int) -> RenderableType:
+    """Every choice that an answer rests on, whose it was, and the option that changes it."""
     heads = columns("assumption", "value", "status", "change with")
     if width >= _ROOM_FOR_SOURCES:
         heads.append(Column("source", style="dim", rest=True))
     rows = [
         (a.name.replace("_", " "), _value(a), a.status, a.flag, "" if a.source == a.flag else a.source)[: len(heads)]
-        for a in footprint.assumptions
+        for a in assumptions
         if (a.name, a.value) != ("region", "given")  # the carbon intensity was given, no region
     ]
     return grid(heads, rows, width, title="What this rests on (default: nobody chose it)")
 
 
-def _cautions(footprint: Footprint) -> Iterator[str]:
+def cautions(footprint: Footprint) -> Iterator[str]:
+    """What an answer warns of: each a sentence."""
     yield from footprint.warnings
     uncovered = {**footprint.inference_workload.uncovered_ops, **footprint.training_workload.uncovered_ops}
     if uncovered:
@@ -143,11 +152,14 @@ def render(footprint: Footprint, top: int = 5, width: int = 80) -> RenderableTyp
     parts += [*_training_lines(footprint)]
     if top:
         parts += [Text(""), _layers(footprint, min(top, len(footprint.layers)), width)]
-    parts += [Text(""), _assumptions(footprint, width)]
-    for caution in _cautions(footprint):
-        line = Text(f"! {printable(caution)}", style="yellow", overflow="fold")
-        parts.append(Padding(line, (1, 0, 0, 0)))
+    parts += [Text(""), assumptions_table(footprint.assumptions, width)]
+    parts += map(caution_line, cautions(footprint))
     return Group(*parts)
+
+
+def caution_line(caution: str) -> RenderableType:
+    """A warning, set apart."""
+    return Padding(Text(f"! {printable(caution)}", style="yellow", overflow="fold"), (1, 0, 0, 0))
 
 
 def show(footprint: Footprint, top: int = 5) -> None:

@@ -18,19 +18,21 @@ __all__ = ["LoadedModel", "load"]
 MAX_MESSAGE = 600
 """Longest error message, in characters."""
 
-_NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(.+)", re.DOTALL)
-_UNNAMED = re.compile(r"(timm|torchvision|transformers|diffusers):\s*")
+_NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(.+)|(mlp):([\d\[].*)", re.DOTALL)
+_UNNAMED = re.compile(r"(timm|torchvision|transformers|diffusers|mlp):\s*")
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|file)://")
 _EXAMPLES = {
     "timm": "such as `timm:resnet50`",
     "torchvision": "such as `torchvision:resnet50`",
     "transformers": "a directory or a model type, such as `transformers:bert`",
     "diffusers": "the directory of the model",
+    "mlp": "INPUTxDEPTHxWIDTH, such as `mlp:100x30x300`",
 }
 _FACTORY = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.DOTALL)
 _FORMS = (
     "give a model file (.pt, .pth, .pt2), a directory with the config.json of transformers or diffusers, "
-    "`file.py:Net`, `package.module:callable`, `timm:NAME`, `torchvision:NAME` or `transformers:DIR_OR_TYPE`"
+    "`file.py:Net`, `package.module:callable`, `timm:NAME`, `torchvision:NAME`, `transformers:DIR_OR_TYPE` or "
+    "`mlp:INPUTxDEPTHxWIDTH`"
 )
 
 
@@ -38,9 +40,9 @@ def load(spec: str, *, trust: bool = False) -> LoadedModel:
     """The model that `spec` names, on the meta device.
 
     `spec` is a file (`model.pt`, `.pth`, `.pt2`), a directory with a `config.json`, code of the user's own
-    (`file.py:Net`, `package.module:callable`) or a library's model (`timm:NAME`, `torchvision:NAME`,
-    `transformers:DIR_OR_TYPE`). `trust` allows the code inside TorchScript archives and Hugging Face directories
-    to run. Raises `ModelFileError`, one sentence with the remedy.
+    (`file.py:Net`, `package.module:callable`), a library's model (`timm:NAME`, `torchvision:NAME`,
+    `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). `trust` allows the code inside
+    TorchScript archives and Hugging Face directories to run. Raises `ModelFileError`, one sentence with the remedy.
     """
     try:
         return _load(spec, trust=trust)
@@ -68,7 +70,7 @@ def _load(spec: str, *, trust: bool) -> LoadedModel:
     if unnamed := _UNNAMED.fullmatch(spec):
         raise ModelFileError(f"{unnamed[1]}: names no model: write which one, {_EXAMPLES[unnamed[1]]}")
     if named := _NAMED.fullmatch(spec):
-        return _load_named(named[1], named[2], trust=trust)
+        return _load_named(named[1] or named[3], named[2] or named[4], trust=trust)
     if _FACTORY.fullmatch(spec):
         from estimator.sources.factory import load_factory
 
@@ -99,6 +101,10 @@ def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:
         if library == "diffusers" or Path(name).is_dir():
             return huggingface.load_directory(Path(name), trust=trust)
         return huggingface.load_model_type(name)
+    if library == "mlp":
+        from estimator.sources.mlp import load_mlp
+
+        return load_mlp(f"mlp:{name}")
     from estimator.sources import zoo
 
     return zoo.load_timm(name) if library == "timm" else zoo.load_torchvision(name)

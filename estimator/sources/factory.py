@@ -34,10 +34,7 @@ _REMEDY = "write a function without arguments that returns the model and name it
 def load_factory(spec: str) -> LoadedModel:
     """The model that the callable (or the module instance) named by `spec` gives."""
     where, _, attribute = spec.rpartition(":")
-    allow_torchvision_without_its_extension()
-    with limited_allocation(), _users_code(where):
-        source = _module_of_file(Path(where)) if where.endswith(".py") else _module_of_package(where)
-    target = _attribute(source, attribute, where)
+    target = named_by(spec)
     if isinstance(target, torch.nn.Module):
         return LoadedModel(to_meta(target), attribute, "Python module instance")
     if not callable(target):
@@ -45,17 +42,30 @@ def load_factory(spec: str) -> LoadedModel:
             f"{spec} is neither callable nor a torch.nn.Module but a {type(target).__name__}: {_REMEDY}"
         )
     _check_no_arguments(target, spec)
-    with offline_and_quiet(), _users_code(where):
+    with offline_and_quiet(), users_code(where):
         result = on_meta(target)
+    return built(result, spec, _REMEDY)
+
+
+def named_by(spec: str) -> Any:
+    """What `file.py:name` or `package.module:name` names; the user's own code is run to find it."""
+    where, _, attribute = spec.rpartition(":")
+    allow_torchvision_without_its_extension()
+    with limited_allocation(), users_code(where):
+        source = _module_of_file(Path(where)) if where.endswith(".py") else _module_of_package(where)
+    return _attribute(source, attribute, where)
+
+
+def built(result: Any, spec: str, remedy: str) -> LoadedModel:
+    """The model that the code named by `spec` returned: a module, or a pair of it and its example inputs."""
     example: Any = None
     if isinstance(result, tuple) and len(result) == 2:
         result, example = result
     if not isinstance(result, torch.nn.Module):
-        raise ModelFileError(f"{spec} returns a {type(result).__name__} and no torch.nn.Module: {_REMEDY}")
+        raise ModelFileError(f"{spec} returns a {type(result).__name__} and no torch.nn.Module: {remedy}")
     specs = _specs_of(example, spec) if example is not None else None
-    return LoadedModel(
-        to_meta(result), attribute, "Python factory", specs, "the factory's example inputs" if specs else ""
-    )
+    name, told = spec.rpartition(":")[2], "the factory's example inputs" if specs else ""
+    return LoadedModel(to_meta(result), name, "Python factory", specs, told)
 
 
 def names_in_file(path: Path) -> list[str]:
@@ -69,7 +79,7 @@ def names_in_file(path: Path) -> list[str]:
 
 
 @contextmanager
-def _users_code(where: str) -> Iterator[None]:
+def users_code(where: str) -> Iterator[None]:
     """Turns whatever the user's own code raises into one sentence with its line; it sees no arguments of ours."""
     arguments, sys.argv = sys.argv, [where]
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
+
+from estimator.sources.mlp import mlp
 
 # Gitzel et al. 2023, Table 6: layers, layer size, trainable parameters, measured kWh (100,000 samples, 10 epochs)
 TABLE_6 = (
@@ -27,16 +28,6 @@ TABLE_6 = (
     (30, 300, 2649301, 0.003292),
 )
 TABLE_6_INPUT = 100
-
-
-def mlp(inputs: int, *sizes: int) -> nn.Sequential:
-    """Linear layers of `sizes` with a ReLU between them."""
-    layers: list[nn.Module] = []
-    with torch.device("meta"):
-        for size in sizes:
-            layers += [nn.Linear(inputs, size), nn.ReLU()]
-            inputs = size
-    return nn.Sequential(*layers[:-1])
 
 
 def table_6(layers: int, size: int) -> nn.Sequential:
