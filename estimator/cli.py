@@ -221,8 +221,6 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
         ctx.exit(1)
 
 
-
-
 @main.command("hardware")
 @click.argument("name", required=False)
 def hardware_command(name: str | None) -> None:
