@@ -33,6 +33,12 @@ def _dispatch() -> Iterator[Figure]:
     yield from dispatch.measure()
 
 
+def _search() -> Iterator[Figure]:
+    from benchmarks import search
+
+    yield from search.measure()
+
+
 def _meter() -> Iterator[Figure]:
     from benchmarks import meter
 
@@ -45,6 +51,7 @@ BENCHMARKS = {
     "trace": _trace,
     "pricing": _pricing,
     "dispatch": _dispatch,
+    "search": _search,
     "meter": _meter,
 }
 

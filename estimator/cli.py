@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click_default_group import DefaultGroup
 
+from estimator import search_command
 from estimator.errors import JoulecastError
 from estimator.words import printable
 
@@ -29,6 +30,7 @@ Examples:
   estimate net.py:Net --input 3x32x32        a class in your own script
   estimate timm:resnet50 --json              a model of a library
   estimate compare wide.pt deep.pt           models side by side
+  estimate search space.py --trials 200      an architecture search
   estimate hardware rtx-4090                 what the catalogue knows of a device
   estimate regions germany                   carbon intensities
 """
@@ -219,6 +221,9 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
     if comparison.failures:
         click.echo(f"estimate: {len(comparison.failures)} failed, {len(comparison.rows)} compared", err=True)
         ctx.exit(1)
+
+
+main.add_command(search_command.among(_scenario_options))
 
 
 @main.command("hardware")

@@ -1,0 +1,103 @@
+"""The price of a candidate before it trains: joules and seconds of a sample in training, from remembered parts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+import torch
+
+from estimator import choices, energy, lifecycle, selection
+from estimator.facts import Assumption
+from estimator.footprint import input_specs
+from estimator.hardware import HardwareProfile
+from estimator.inputs import InputSpec, build_inputs
+from estimator.lifecycle import Stage
+from estimator.scenario import Scenario
+from estimator.search.parts import Parts
+from estimator.search.recent import Recent
+from estimator.search.signature import Signatures, Structure
+from estimator.sources import LoadedModel
+from estimator.trace import FAILURES, TraceInputs, module_mode, trace, trainable_parameters
+from estimator.workload import Workload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_ROOM = 2**16
+"""Prices that are remembered: one takes about 400 bytes."""
+
+
+class Pricer:
+    """Prices models in one scenario on one machine; equal structures once, as long as they are remembered.
+
+    `priced` counts the models, `repeated` those whose price was known, `whole` those that had to be traced whole.
+    Not for use by several threads at a time.
+    """
+
+    def __init__(self, scenario: Scenario, hardware: HardwareProfile | None = None) -> None:
+        self.scenario = scenario
+        self.profile, on_hardware = selection.choose(scenario, hardware)
+        self.site, on_site = choices.site_of(scenario, self.profile)
+        self.assumptions: tuple[Assumption, ...] = (on_hardware, *selection.clock_of(scenario, self.profile), *on_site)
+        self.priced = self.repeated = self.whole = 0
+        self._signatures = Signatures()
+        self._parts: dict[str, Parts] = {}
+        self._specs: Recent[Hashable, tuple[InputSpec, ...]] = Recent(_ROOM)
+        self._prices: Recent[Hashable, Stage] = Recent(_ROOM)
+
+    def sample(self, model: LoadedModel, batch_size: int) -> Stage:
+        """What one sample of training in batches of `batch_size` costs at the facility.
+
+        Raises a `JoulecastError` where the model cannot be traced.
+        """
+        self.priced += 1
+        batch_size = model.fixed_batch or batch_size
+        with module_mode(model.module, training=True):
+            structure = Structure(model.module, self._signatures, self._frozen(model.module))
+            scenario = self.scenario
+            if structure.dtypes != {torch.float32}:
+                scenario, _ = choices.with_dtype(model, scenario)
+            dtype, optimizer = scenario.value_of("dtype"), scenario.value_of("optimizer")
+            specs = self._inputs(model, dtype, structure)
+            key = dtype, structure.number, specs, batch_size
+            known = self._prices.get(key) if structure.number else None
+            if known is not None:
+                self.repeated += 1
+                return known
+            inputs = TraceInputs(*build_inputs(specs, batch_size, getattr(torch, dtype)), batch_size)
+            step = self._composed(model.module, dtype, structure, inputs)
+            if step is None:
+                self.whole += 1
+                step = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=scenario.freeze)
+        estimate = energy.price(step, self.profile)
+        stage = lifecycle.training(estimate, 1, 1, self.site, scenario.overhead).stage
+        if structure.number:
+            self._prices.put(key, stage)
+        return stage
+
+    def _frozen(self, module: nn.Module) -> frozenset[int]:
+        """The identities of the parameters that `freeze` keeps from being trained."""
+        if not self.scenario.freeze:
+            return frozenset()
+        names = trainable_parameters(module, self.scenario.freeze)
+        return frozenset(id(p) for name, p in module.named_parameters() if name not in names)
+
+    def _inputs(self, model: LoadedModel, dtype: str, structure: Structure) -> tuple[InputSpec, ...]:
+        """The inputs of `model`; what its layers tell is the same for equal structures."""
+        if model.inputs or not structure.number:
+            return input_specs(model, self.scenario)[0]
+        known = self._specs.get((dtype, structure.number))
+        if known is None:
+            known = input_specs(model, self.scenario)[0]
+            self._specs.put((dtype, structure.number), known)
+        return known
+
+    def _composed(self, module: nn.Module, dtype: str, structure: Structure, inputs: TraceInputs) -> Workload | None:
+        """The step put together from parts; None where that cannot be done, and the whole trace has to tell why."""
+        if dtype not in self._parts:
+            self._parts[dtype] = Parts(dtype, self.scenario.value_of("optimizer"))
+        try:
+            return self._parts[dtype].step(module, structure, inputs)
+        except FAILURES:
+            return None

@@ -1,0 +1,112 @@
+"""The results of a search as JSON lines, one a trial, so that a sweep that broke goes on where it was.
+
+The first line tells of which search; after the trials of a unit comes a line that says that the unit is done. What
+follows the last such line was cut off, and is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from estimator.errors import ScenarioError
+from estimator.search.plan import Plan, Unit
+from estimator.search.simulate import TrialCost
+from estimator.uncertainty import Interval
+
+_TOLD_FAILURES = 20
+"""Failed trials of one unit whose reasons are kept."""
+
+
+@dataclass(frozen=True)
+class UnitSum:
+    """What the trials of one unit add up to. `finished`: those that were trained, to their end or until pruned."""
+
+    unit: Unit
+    trials: int
+    finished: int
+    epochs_run: float
+    energy_j: Interval
+    duration_s: Interval
+    failures: tuple[tuple[int, str], ...]
+    failed: int
+
+
+def summed(unit: Unit, costs: Iterable[TrialCost]) -> UnitSum:
+    """Adds up the trials of `unit`."""
+    trials = failed = finished = 0
+    epochs, energy_j, duration_s = 0.0, Interval(0.0, 0.0, 0.0), Interval(0.0, 0.0, 0.0)
+    failures: list[tuple[int, str]] = []
+    for cost in costs:
+        trials += 1
+        if cost.state == "failed":
+            failed += 1
+            failures += [(cost.trial, cost.error)] if len(failures) < _TOLD_FAILURES else []
+        finished += cost.epochs_run > 0
+        epochs += cost.epochs_run
+        energy_j, duration_s = energy_j + cost.energy_j, duration_s + cost.duration_s
+    return UnitSum(unit, trials, finished, epochs, energy_j, duration_s, tuple(failures), failed)
+
+
+class ResultFile:
+    """A file of JSON lines that the units of one plan are appended to. Opening it reads what is there."""
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path = path
+        self.done: dict[Unit, UnitSum] = {}
+        head = {"search": plan.fingerprint, "trials": plan.trials, "studies": plan.times}
+        if path.exists() and path.stat().st_size:
+            self._read(head)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+
+    def append(self, unit: Unit, costs: Iterable[TrialCost]) -> None:
+        """Write the trials of a unit that is done; on disk when this returns."""
+        lines = [json.dumps(asdict(cost)) for cost in costs] + [json.dumps({"done": unit})]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self, head: dict[str, Any]) -> None:
+        with self.path.open("r+b") as file:
+            lines, whole = _lines(file), 0
+            first = next(lines, None)
+            if first is None or first[0] != head:
+                raise ScenarioError(
+                    f"{self.path} holds the results of another search, or none: name another file with --out, or "
+                    "delete it."
+                )
+            whole, costs = first[1], list[TrialCost]()
+            for told, end in lines:
+                if "done" in told:
+                    unit = Unit(*told["done"])
+                    self.done[unit] = summed(unit, costs)
+                    whole, costs = end, []
+                else:
+                    costs.append(_cost_of(told))
+            file.truncate(whole)
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every whole line as data, and where it ends, up to the first that is none."""
+    end = 0
+    for line in file:
+        end += len(line)
+        try:
+            told = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            return
+        if not isinstance(told, dict):
+            return
+        yield told, end
+
+
+def _cost_of(told: dict[str, Any]) -> TrialCost:
+    intervals = {name: Interval(**told[name]) for name in ("energy_j", "duration_s")}
+    return TrialCost(**{**told, **intervals})

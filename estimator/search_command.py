@@ -1,0 +1,91 @@
+"""The command `estimate search`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from estimator.errors import JoulecastError
+
+_NOT_OF_A_SEARCH = frozenset({"search_epochs", "search_samples", "inferences", "inference_batch_size"})
+
+
+def among(scenario_options: Callable[[click.Command], click.Command]) -> click.Command:
+    """The command with the options of a scenario, but for those that a search has no use for."""
+    argument, *own = _search.params
+    options = reversed(scenario_options(_search).params[1 + len(own) :])
+    _search.params = [argument, *(option for option in options if option.name not in _NOT_OF_A_SEARCH), *own]
+    return _search
+
+
+@click.command("search")
+@click.argument("space")
+@click.option(
+    "--sampler", default="tpe", show_default=True, metavar="NAME", help="random, grid, tpe, gp, cmaes, qmc ..."
+)
+@click.option(
+    "--pruner",
+    default="none",
+    show_default=True,
+    metavar="NAME[:N]",
+    help="median, percentile:10, halving, hyperband ...",
+)
+@click.option("--early-stopping", type=int, metavar="N", help="Stop a trial after N epochs without a better loss.")
+@click.option("--studies", type=int, metavar="N", help="Simulated studies.  [default: 4000 / trials, 3 to 20]")
+@click.option(
+    "--curve-spread", type=float, default=0.3, show_default=True, help="Spread of log(final loss) between trials."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answer.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="JSON lines, one a trial.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.pass_context
+def _search(ctx: click.Context, /, space: str, as_json: bool, **options: Any) -> None:
+    """Price the architecture search of SPACE before it runs, without training.
+
+    SPACE is a Python file with `build(trial) -> nn.Module` in Optuna's define-by-run style; it is run, as with
+    `python SPACE`. An interrupted search goes on where it was when it is given the same --out FILE again.
+
+    \b
+    estimate search space.py --trials 200 --epochs 50 --samples 100000 --sampler tpe --pruner percentile:10
+    """
+    from estimator.report.streams import stdout_to_stderr
+    from estimator.scenario import SCENARIO_FIELDS, Scenario
+
+    of_scenario = {name: options.pop(name) for name in SCENARIO_FIELDS if name in options}
+    running = {name: options.pop(name) for name in ("jobs", "dask", "out")}
+    scenario = Scenario(**of_scenario)
+    with stdout_to_stderr():  # it is the answer's alone
+        _needs_optuna()
+        from estimator.report import search as report
+        from estimator.search import Curves, Plan, Runner, search
+
+        curves, patience = Curves(spread=options.pop("curve_spread")), options.pop("early_stopping")
+        plan = Plan(space, scenario, curves=curves, patience=patience, **options)
+        try:
+            with report.progress(plan) as (progress, note):
+                cost = search(plan, Runner(**running, progress=progress, note=note))
+        except KeyboardInterrupt:
+            kept = (
+                f"what was done is in {running['out']}: the same command goes on from there"
+                if running["out"]
+                else ("with --out FILE, what is done is kept, and the same command goes on from there")
+            )
+            click.echo(f"estimate: interrupted before the first study was done; {kept}", err=True)
+            ctx.exit(130)
+    report.show(cost, as_json)
+    if cost.studies < cost.planned_studies:
+        ctx.exit(130)
+
+
+def _needs_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise JoulecastError(
+            "estimate search needs Optuna, which is not here: pip install 'joulecast[search]'."
+        ) from error
