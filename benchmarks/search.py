@@ -77,7 +77,7 @@ def _priced(name: str, build: Callable[[Random], nn.Module], number: int, bar_ms
         times = []
         for _ in range(nets):
             net = LoadedModel(on_meta(lambda: build(random)), name, "")
-            times.append(1e3 * seconds(lambda net=net: pricer.sample(net, BATCH)))
+            times.append(1e3 * seconds(lambda net=net: pricer.price(net, BATCH)))
         if kind != "warm up":
             mean = sum(times) / len(times)
             yield Figure(f"{name} priced, {kind}", mean, "ms", bar, None, f"{1e3 / mean:,.0f} a second, one core")
@@ -90,7 +90,7 @@ def _differences(build: Callable[[Random], nn.Module], inputs: Sequence[int], nu
     random, pricer = Random(1), Pricer(SCENARIO, PROFILE)
     for _ in range(number):
         net = on_meta(lambda: build(random))
-        ours = pricer.sample(LoadedModel(net, "", ""), BATCH).energy_j.value
+        ours = pricer.price(LoadedModel(net, "", ""), BATCH).sample.energy_j.value
         x = torch.empty(BATCH, *inputs, device="meta")
         full = energy.price(trace(net, TraceInputs((x,), {}, BATCH), optimizer="adam"), PROFILE)
         yield abs(100 * (ours / (full.energy_j.value / BATCH * pricer.site.facility_factor) - 1))

@@ -180,6 +180,7 @@ def _warnings(plan: Plan, studies: list[list[UnitSum]], finished: list[list[Unit
     if len(finished) < len(studies):
         numbers = ", ".join(str(study[0].unit.study) for study in studies if study not in finished)
         yield f"no trial of simulated study {numbers} could be priced; it is left out"
+    yield from dict.fromkeys(caution for study in studies for s in study for caution in s.cautions)
 
 
 def _assumed(plan: Plan) -> Iterator[Assumption]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from estimator import choices, energy, lifecycle, selection
-from estimator.facts import Assumption
 from estimator.footprint import input_specs
 from estimator.hardware import HardwareProfile
 from estimator.inputs import InputSpec, build_inputs
@@ -28,6 +27,21 @@ _ROOM = 2**16
 """Prices that are remembered: one takes about 400 bytes."""
 
 
+def _cautions(step: Workload) -> Iterator[str]:
+    if step.uncovered_ops:
+        names = ", ".join(sorted(step.uncovered_ops))
+        yield f"not counted in some candidates (ops without a FLOP formula; their bytes are): {names}"
+    for guess in step.guesses:
+        yield f"guessed in some candidates, since only data would tell: {guess}"
+
+
+class Price(NamedTuple):
+    """What one sample costs in training, at the facility, and what that rests on: each caution a sentence."""
+
+    sample: Stage
+    cautions: tuple[str, ...]
+
+
 class Pricer:
     """Prices models in one scenario on one machine; equal structures once, as long as they are remembered.
 
@@ -37,17 +51,16 @@ class Pricer:
 
     def __init__(self, scenario: Scenario, hardware: HardwareProfile | None = None) -> None:
         self.scenario = scenario
-        self.profile, on_hardware = selection.choose(scenario, hardware)
-        self.site, on_site = choices.site_of(scenario, self.profile)
-        self.assumptions: tuple[Assumption, ...] = (on_hardware, *selection.clock_of(scenario, self.profile), *on_site)
+        self.profile, _ = selection.choose(scenario, hardware)
+        self.site, _ = choices.site_of(scenario, self.profile)
         self.priced = self.repeated = self.whole = 0
         self._signatures = Signatures()
         self._parts: dict[str, Parts] = {}
         self._specs: Recent[Hashable, tuple[InputSpec, ...]] = Recent(_ROOM)
-        self._prices: Recent[Hashable, Stage] = Recent(_ROOM)
+        self._prices: Recent[Hashable, Price] = Recent(_ROOM)
 
-    def sample(self, model: LoadedModel, batch_size: int) -> Stage:
-        """What one sample of training in batches of `batch_size` costs at the facility.
+    def price(self, model: LoadedModel, batch_size: int) -> Price:
+        """What one sample of training in batches of `batch_size` costs.
 
         Raises a `JoulecastError` where the model cannot be traced.
         """
@@ -71,10 +84,10 @@ class Pricer:
                 self.whole += 1
                 step = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=scenario.freeze)
         estimate = energy.price(step, self.profile)
-        stage = lifecycle.training(estimate, 1, 1, self.site, scenario.overhead).stage
+        price = Price(lifecycle.training(estimate, 1, 1, self.site, scenario.overhead).stage, tuple(_cautions(step)))
         if structure.number:
-            self._prices.put(key, stage)
-        return stage
+            self._prices.put(key, price)
+        return price
 
     def _frozen(self, module: nn.Module) -> frozenset[int]:
         """The identities of the parameters that `freeze` keeps from being trained."""

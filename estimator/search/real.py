@@ -105,7 +105,7 @@ def priced(
 
 def device_j(pricer: Pricer, made: Candidate) -> Interval:
     """Joules of the whole training of `made` at the device (GPU or CPU package): what a meter there would read."""
-    facility = pricer.sample(made.model, made.batch_size) * (made.samples * made.epochs)
+    facility = pricer.price(made.model, made.batch_size).sample * (made.samples * made.epochs)
     return facility.energy_j * (1 / pricer.site.facility_factor)
 
 

@@ -34,6 +34,7 @@ class UnitSum:
     duration_s: Interval
     failures: tuple[tuple[int, str], ...]
     failed: int
+    cautions: tuple[str, ...]
 
 
 def summed(unit: Unit, costs: Iterable[TrialCost]) -> UnitSum:
@@ -41,6 +42,7 @@ def summed(unit: Unit, costs: Iterable[TrialCost]) -> UnitSum:
     trials = failed = finished = 0
     epochs, energy_j, duration_s = 0.0, Interval(0.0, 0.0, 0.0), Interval(0.0, 0.0, 0.0)
     failures: list[tuple[int, str]] = []
+    cautions: dict[str, None] = {}
     for cost in costs:
         trials += 1
         if cost.state == "failed":
@@ -48,8 +50,9 @@ def summed(unit: Unit, costs: Iterable[TrialCost]) -> UnitSum:
             failures += [(cost.trial, cost.error)] if len(failures) < _TOLD_FAILURES else []
         finished += cost.epochs_run > 0
         epochs += cost.epochs_run
+        cautions |= dict.fromkeys(cost.cautions)
         energy_j, duration_s = energy_j + cost.energy_j, duration_s + cost.duration_s
-    return UnitSum(unit, trials, finished, epochs, energy_j, duration_s, tuple(failures), failed)
+    return UnitSum(unit, trials, finished, epochs, energy_j, duration_s, tuple(failures), failed, tuple(cautions))
 
 
 class ResultFile:
@@ -109,4 +112,4 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
 
 def _cost_of(told: dict[str, Any]) -> TrialCost:
     intervals = {name: Interval(**told[name]) for name in ("energy_j", "duration_s")}
-    return TrialCost(**{**told, **intervals})
+    return TrialCost(**{**told, **intervals, "cautions": tuple(told["cautions"])})

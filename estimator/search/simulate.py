@@ -12,10 +12,9 @@ import optuna
 from numpy.typing import NDArray
 
 from estimator.errors import JoulecastError
-from estimator.lifecycle import Stage
 from estimator.search.curves import World
 from estimator.search.plan import Plan, Unit
-from estimator.search.pricing import Pricer
+from estimator.search.pricing import Price, Pricer
 from estimator.search.space import Candidate, candidate, load_space
 from estimator.search.strategies import pruner_of, sampler_of
 from estimator.sources.building import offline_and_quiet
@@ -40,6 +39,7 @@ class TrialCost:
     duration_s: Interval
     params: dict[str, Any]
     error: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 class Simulation:
@@ -70,18 +70,18 @@ class Simulation:
         state: State
         try:
             made = candidate(self.build, trial, self.plan.scenario)
-            epoch = self.pricer.sample(made.model, made.batch_size) * made.samples
+            price = self.pricer.price(made.model, made.batch_size)
         except (JoulecastError, optuna.TrialPruned) as error:
             failed = isinstance(error, JoulecastError)
             state, why = ("failed", str(error)) if failed else ("pruned", "")
             costs.append(TrialCost(unit.study, number, state, 0, 0, _NOTHING, _NOTHING, trial.params, why))
             raise
         if not self.plan.reads_losses:
-            costs.append(_cost(unit, number, "complete", made, made.epochs, epoch))
+            costs.append(_cost(unit, number, "complete", made, made.epochs, price))
             return 0.0
         curve = world.curve(number, math.ceil(made.epochs), made.params, trial.distributions)
         state, lived = self._lives(trial, curve)
-        costs.append(_cost(unit, number, state, made, min(lived, made.epochs), epoch))
+        costs.append(_cost(unit, number, state, made, min(lived, made.epochs), price))
         if state == "pruned":
             raise optuna.TrialPruned
         return float(curve[lived - 1])
@@ -102,6 +102,8 @@ class Simulation:
         return "complete", len(curve)
 
 
-def _cost(unit: Unit, number: int, state: State, made: Candidate, lived: float, epoch: Stage) -> TrialCost:
-    energy_j, duration_s = epoch.energy_j * lived, epoch.duration_s * lived
-    return TrialCost(unit.study, number, state, made.epochs, lived, energy_j, duration_s, made.params)
+def _cost(unit: Unit, number: int, state: State, made: Candidate, lived: float, price: Price) -> TrialCost:
+    stage = price.sample * (made.samples * lived)
+    return TrialCost(
+        unit.study, number, state, made.epochs, lived, stage.energy_j, stage.duration_s, made.params, "", price.cautions
+    )

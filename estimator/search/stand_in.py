@@ -73,10 +73,6 @@ SINGLE = Form.of(torch.empty(0, device="meta"))[0]
 """The form of one tensor."""
 
 
-SINGLE = Form.of(torch.empty(0, device="meta"))[0]
-"""The form of one tensor."""
-
-
 class Backward(NamedTuple):
     """What the backward pass of a part does: its ops, and the gradients of the tensors it was called with."""
 

@@ -60,6 +60,22 @@ def with_example(trial) -> tuple[nn.Module, torch.Tensor]:
     return nn.Conv2d(3, trial.suggest_int("channels", 4, 4), 3), torch.zeros(1, 3, 20, 20)
 
 
+class Transform(nn.Module):
+    """An op without a FLOP formula, behind a condition on data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(10, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x if x.sum() > 0 else -x) + torch.fft.rfft(x).abs()[:, :4]
+
+
+def with_a_transform(trial) -> nn.Module:
+    trial.suggest_int("x", 0, 9)
+    return Transform()
+
+
 def kills_its_worker_once(trial) -> nn.Module:
     """Like `mlps`, but the first worker that comes by dies; which one is told by a file."""
     marker = Path(os.environ["JOULECAST_TEST_MARKER"])

@@ -53,7 +53,7 @@ def _training_j(net, plan: Plan) -> float:
 
 def test_a_candidate_costs_what_its_estimate_says():
     plan, net = _plan(search_spaces.mlps), mlp(10, 8, 16, 3)
-    priced = Pricer(plan.scenario, plan.hardware).sample(LoadedModel(net, "net", "test"), 32) * (320 * 4)
+    priced = Pricer(plan.scenario, plan.hardware).price(LoadedModel(net, "net", "test"), 32).sample * (320 * 4)
     footprint = estimate(net, plan.scenario, hardware=plan.hardware)
     assert priced.energy_j.value == pytest.approx(footprint.training.stage.energy_j.value)
     assert priced.duration_s.high == pytest.approx(footprint.training.stage.duration_s.high)
@@ -64,15 +64,15 @@ def test_structural_duplicates_are_priced_once():
     pricer = Pricer(Scenario(), profile())
     for _ in range(3):
         for widths in ((8, 3), (16, 3)):
-            pricer.sample(LoadedModel(mlp(10, *widths), "net", "test"), 32)
-    pricer.sample(LoadedModel(mlp(10, 8, 3), "net", "test"), 64)  # another batch size is another price
+            pricer.price(LoadedModel(mlp(10, *widths), "net", "test"), 32)
+    pricer.price(LoadedModel(mlp(10, 8, 3), "net", "test"), 64)  # another batch size is another price
     assert (pricer.priced, pricer.repeated, pricer.whole) == (7, 4, 0)
 
 
 @pytest.mark.parametrize("options", [{"freeze": ("0",)}, {"overhead": 0.8}, {"dtype": "bfloat16"}, {"devices": 4}])
 def test_the_scenario_holds_for_candidates_too(options):
     net, scenario = mlp(10, 8, 16, 3), Scenario(samples=32, epochs=1, **options)
-    priced = Pricer(scenario, profile()).sample(LoadedModel(net, "net", "test"), 32) * 32
+    priced = Pricer(scenario, profile()).price(LoadedModel(net, "net", "test"), 32).sample * 32
     stage = estimate(net, scenario, hardware=profile()).training.stage
     assert priced.energy_j.value == pytest.approx(stage.energy_j.value)
     assert priced.duration_s.value == pytest.approx(stage.duration_s.value)
@@ -113,6 +113,14 @@ def test_the_example_input_of_a_candidate_is_what_it_is_fed_with():
     scenario = Scenario(epochs=4, samples=320, pue=1.0, inputs=("3x20x20",))
     assert cost.stage.energy_j.value == pytest.approx(
         estimate(net, scenario, hardware=profile()).training.stage.energy_j.value
+    )
+
+
+def test_what_was_not_counted_and_what_was_guessed_is_said():
+    cost = search(_plan(search_spaces.with_a_transform, trials=2, studies=1))
+    assert cost.warnings == (
+        "not counted in some candidates (ops without a FLOP formula; their bytes are): aten._fft_r2c",
+        "guessed in some candidates, since only data would tell: a condition in the model: True",
     )
 
 

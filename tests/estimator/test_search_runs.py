@@ -98,7 +98,7 @@ def test_every_trial_is_one_line(tmp_path, expected):
     assert _trials(path) == ALL_TRIALS
     first = lines[1]
     assert set(first) == {
-        "study", "trial", "state", "epochs", "epochs_run", "energy_j", "duration_s", "params", "error",
+        "study", "trial", "state", "epochs", "epochs_run", "energy_j", "duration_s", "params", "error", "cautions",
     }  # fmt: skip
     assert first["state"] == "complete"
     assert sum(line["energy_j"]["value"] for line in lines if "trial" in line) == pytest.approx(
