@@ -1,6 +1,6 @@
 """The coefficients of the datasheet model, and how they are fitted on published rows.
 
-The same energy model that the product prices with is fitted (`estimator.energy.costs_of`), so that the two cannot
+The same energy model that the product prices with is fitted (`estimator.energy.phases_of`), so that the two cannot
 differ. Robust least squares on log(predicted / measured) of energy and duration, each coefficient drawn to where it
 starts by a stated width, so that rows which say nothing about it leave it there.
 """
@@ -20,7 +20,8 @@ from scipy.optimize import least_squares
 from calibration.published import Row
 from estimator import catalogue
 from estimator.columns import Columns, joined
-from estimator.energy import costs_of
+from estimator.demand import roofline, summed
+from estimator.energy import phases_of
 from estimator.facts import Fact
 from estimator.hardware import HardwareProfile, from_datasheet
 
@@ -190,9 +191,8 @@ class Machine:
         """
         if not self.rows[0].multi_tensor:
             profile = replace(profile, tensors_per_optimizer_launch=1)
-        costs, columns = costs_of(self.columns, profile), self.columns
-        alone = np.bincount(columns.workload, costs.time_s, len(self.rows))
-        energy = np.bincount(columns.workload, costs.energy_j, len(self.rows))
+        phases = phases_of(summed(roofline(self.columns, profile), self.columns), profile)
+        alone, energy = phases.time_s.sum(axis=1), phases.energy_j.sum(axis=1)
         floor = np.array([row.floor_s for row in self.rows])
         overlapped = (alone**OVERLAP + floor**OVERLAP) ** (1 / OVERLAP)
         duration = overlapped if profile.asynchronous else alone + floor

@@ -70,8 +70,7 @@ class Columns:
 
     `workload` and `phase` (an index into `PHASES`) say where an op belongs; `op_class` and `dtype` are indices into
     `OP_CLASSES` and `DTYPES`. `results` is the number of elements of the largest result, over which a device spreads
-    its work. `kernels` are `Op.launches`. Per workload: `module_calls`, and the `passes` of the optimizer (operations
-    per parameter tensor) over its `tensors`.
+    its work. `kernels` are `Op.launches`. Per workload: `module_calls`.
     """
 
     workload: Indices
@@ -84,8 +83,6 @@ class Columns:
     results: Floats
     kernels: Floats
     module_calls: Floats
-    passes: Floats
-    tensors: Floats
 
     @property
     def segments(self) -> Indices:
@@ -96,7 +93,6 @@ class Columns:
 def columns_of(workload: Workload) -> Columns:
     """The columns of one workload (use `Workload.columns`, which keeps them)."""
     ops = workload.ops
-    steps = [op.launches for op in ops if op.phase == "optimizer"]
     return Columns(
         workload=np.zeros(len(ops), dtype=np.intp),
         phase=np.array([_PHASE[op.phase] for op in ops], dtype=np.intp),
@@ -108,8 +104,6 @@ def columns_of(workload: Workload) -> Columns:
         results=np.array([max((prod(s) for s in op.outputs), default=0) for op in ops], dtype=np.float64),
         kernels=np.array([op.launches for op in ops], dtype=np.float64),
         module_calls=np.array([workload.module_calls], dtype=np.float64),
-        passes=np.array([max(steps, default=0)], dtype=np.float64),
-        tensors=np.array([len(steps)], dtype=np.float64),
     )
 
 

@@ -17,22 +17,20 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.columns import OP_CLASSES, Columns, Floats
-from estimator.hardware import TILE, HardwareProfile
-from estimator.op_times import OpTimes, Predicted
+from estimator.columns import Columns, Floats
+from estimator.demand import FORWARD, OPTIMIZER, Demand, Sums, demand_of, summed
+from estimator.hardware import HardwareProfile
+from estimator.op_times import place_of
 from estimator.uncertainty import Interval, log_normal
 from estimator.workload import PHASES, Phase, Workload
 
 Bound = Literal["compute", "memory", "launch"]
-
-_FORWARD, _BACKWARD, _OPTIMIZER = range(len(PHASES))
-_GROUPED = OP_CLASSES.index("grouped")
 
 
 @dataclass(frozen=True)
@@ -63,99 +61,72 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What ops ask of the device itself, one value an op: seconds of arithmetic and of memory, and what they draw.
+class PhaseCosts:
+    """What phases cost, of the shape (workloads, 3): seconds and joules, and in which seconds the device is at work.
 
-    `ideal_s` is the time with every multiprocessor at work, `device_s` with the kernel's start and its ragged end.
+    `device_s` and `host_s` are what the time is made of: their sum, or on a GPU the larger one, where `waits` says
+    whether it is the host's. `memory_s` is the part of `work_s` in which the device waits for memory; `busy_share` the
+    part of `Demand.busy_s` that fits into the time.
     """
-
-    compute_s: Floats
-    memory_s: Floats
-    ideal_s: Floats
-    device_s: Floats
-    dynamic_j: Floats
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Per op: seconds (adding up to the duration of its phase), joules, and seconds in which the device is at work."""
 
     time_s: Floats
     energy_j: Floats
+    device_s: Floats
+    host_s: Floats
+    waits: NDArray[np.bool_]
     work_s: Floats
-    memory_bound: NDArray[np.bool_]
+    memory_s: Floats
+    busy_share: Floats
 
 
-def optimizer_launches(columns: Columns, profile: HardwareProfile) -> Floats:
+def optimizer_launches(sums: Sums, profile: HardwareProfile) -> Floats:
     """Kernels of each workload's optimizer step: multi-tensor kernels take many parameters at once on a GPU."""
-    return columns.passes * np.ceil(columns.tensors / profile.tensors_per_optimizer_launch)
+    tensors, kernels = sums["ops"][:, OPTIMIZER], sums["kernels"][:, OPTIMIZER]
+    passes = kernels / np.maximum(tensors, 1.0)
+    launches: Floats = passes * np.ceil(tensors / profile.tensors_per_optimizer_launch)
+    return launches
 
 
-def _kernels(columns: Columns, profile: HardwareProfile) -> Floats:
-    """Kernels of each op; those of an optimizer's step are shared out among its parameters."""
-    stepping = columns.phase == _OPTIMIZER
-    one_each = np.bincount(columns.workload, columns.kernels * stepping, len(columns.passes))
-    share = optimizer_launches(columns, profile) / np.maximum(one_each, 1.0)
-    return np.where(stepping, columns.kernels * share[columns.workload], columns.kernels)
-
-
-def work_of(columns: Columns, profile: HardwareProfile, kernels: Floats) -> Work:
-    """The roofline of each op on the device alone: what its launch costs the host is not in it.
-
-    A wave is one tile of `TILE` x `TILE` results on every multiprocessor; on average its last one is half full.
-    """
-    flop_per_s, per_flop = (table[columns.op_class, columns.dtype] for table in profile.tables)
-    backward = np.where(columns.phase == _BACKWARD, profile.backward_efficiency, 1.0)
-    cached = columns.bytes_moved <= profile.cache_bytes
-    moved = np.where(cached, profile.cached_share * columns.bytes_moved, columns.bytes_moved)
-    reached = np.where(columns.op_class == _GROUPED, profile.grouped_bandwidth, 1.0) * backward
-
-    compute = columns.flops / (flop_per_s * backward)
-    touched = profile.fresh_s_per_byte * columns.fresh_bytes
-    memory = moved / (profile.bandwidth_bytes_per_s * reached) + touched
-    dynamic_j = per_flop * columns.flops + profile.energy_per_byte_j * moved
-    left_w = profile.power_limit_w - profile.static_power_w - profile.active_power_w
-    ideal = np.maximum(np.maximum(compute + touched, memory), dynamic_j / left_w)
-    spread_over = np.maximum(columns.results, TILE**2 / 2)  # at worst on one multiprocessor
-    ragged = compute * (1 + profile.half_wave / spread_over)
-    return Work(compute, memory, ideal, np.maximum(ideal, ragged) + kernels * profile.kernel_s, dynamic_j)
-
-
-def _learned(workload: Workload, profile: HardwareProfile, times: OpTimes) -> tuple[Costs, Predicted]:
-    """As `costs_of`, with the times that a calibration learned; the roofline where it saw nothing of an op's group."""
-    columns = workload.columns
-    work = work_of(columns, profile, _kernels(columns, profile))
-    predicted = times.predict(workload)
-    busy = np.where(np.isnan(predicted.seconds), work.device_s, predicted.seconds)
-    training, time = bool((columns.phase != _FORWARD).any()), np.zeros_like(busy)
-    whole = times.queued_s if profile.asynchronous else times.called_s
+def _host_beside(sums: Sums, profile: HardwareProfile) -> Floats:
+    """Seconds that the host takes beside its ops: for calls of modules, and (calibrated machines) for each phase."""
+    beside = np.zeros_like(sums["ops"])
+    if profile.op_times is None:
+        beside[:, FORWARD] = profile.module_call_s * sums["module_calls"][:, FORWARD]
+        return beside
+    training = sums["ops"][:, FORWARD + 1 :].any(axis=1)
     for index, phase in enumerate(PHASES):
-        at = columns.phase == index
-        if at.any():
-            time[at] = whole(phase, training, busy[at], workload.module_calls)
-    busy = np.minimum(busy, time)
-    extra_w = np.array([profile.class_power_w.get(name, 0.0) for name in OP_CLASSES])[columns.op_class]
-    energy = profile.static_power_w * time + (profile.active_power_w + extra_w) * busy + work.dynamic_j
-    return Costs(time, energy, busy, work.memory_s > work.compute_s), replace(predicted, seconds=busy)
+        for trained in (False, True):
+            over = profile.op_times.overhead(place_of(phase, trained))
+            taken = over.phase_s + over.module_call_s * sums["module_calls"][:, index]
+            beside[:, index] = np.where(training == trained, taken, beside[:, index])
+    return beside
 
 
-def costs_of(columns: Columns, profile: HardwareProfile) -> Costs:
-    """Seconds and joules of every op on the device of `profile`, by its roofline."""
-    kernels = _kernels(columns, profile)
-    work = work_of(columns, profile, kernels)
-    segment, count = columns.segments, len(PHASES) * len(columns.module_calls)
-    one_call_each = profile.asynchronous & (columns.phase != _OPTIMIZER)  # cuDNN launches a call's kernels by itself
-    forward = columns.phase == _FORWARD
-    forward_ops = np.bincount(columns.workload, forward, len(columns.module_calls))
-    modules = (columns.module_calls / np.maximum(forward_ops, 1.0))[columns.workload] * forward
-    host = np.where(one_call_each, 1.0, kernels) * profile.launch_s + modules * profile.module_call_s
-    if profile.asynchronous:  # the slower of the two, phase by phase
-        waits = (np.bincount(segment, host, count) > np.bincount(segment, work.device_s, count))[segment]
-        time, busy = np.where(waits, host, work.device_s), np.where(waits, 0.0, work.ideal_s)
-    else:
-        time, busy = host + work.device_s, work.ideal_s
-    energy = profile.static_power_w * time + profile.active_power_w * work.ideal_s + work.dynamic_j
-    return Costs(time, energy, busy, work.memory_s > work.compute_s)
+def phases_of(sums: Sums, profile: HardwareProfile) -> PhaseCosts:
+    """Seconds and joules of every phase of every workload on the device of `profile`."""
+    device_s, host_s = sums["device_s"].copy(), sums["host_s"] + _host_beside(sums, profile) * (sums["ops"] > 0)
+    if profile.op_times is None:
+        launches = optimizer_launches(sums, profile)
+        device_s[:, OPTIMIZER] += launches * profile.kernel_s
+        host_s[:, OPTIMIZER] += launches * profile.launch_s
+    waits = (host_s > device_s) & profile.asynchronous
+    time = np.maximum(host_s, device_s) if profile.asynchronous else host_s + device_s
+    busy = np.minimum(sums["busy_s"], time)
+    share = busy / np.maximum(sums["busy_s"], 1e-300)
+    energy = profile.static_power_w * time + share * sums["active_j"] + sums["dynamic_j"]
+    work, memory = (np.where(waits, 0.0, seconds) for seconds in (busy, share * sums["memory_s"]))
+    return PhaseCosts(time, energy, device_s, host_s, waits, work, memory, share)
+
+
+def _op_energies(demand: Demand, columns: Columns, sums: Sums, phases: PhaseCosts, profile: HardwareProfile) -> Floats:
+    """Joules of every op; what a phase takes beside its ops is shared out among them in equal parts."""
+    at = columns.segments
+    ops = np.maximum(sums["ops"], 1.0)
+    device = demand.device_s + ((phases.device_s - sums["device_s"]) / ops).ravel()[at]
+    host = demand.host_s + ((phases.host_s - sums["host_s"]) / ops).ravel()[at]
+    time = np.where(phases.waits.ravel()[at], host, device) if profile.asynchronous else host + device
+    energy: Floats = profile.static_power_w * time + phases.busy_share.ravel()[at] * demand.active_j + demand.dynamic_j
+    return energy
 
 
 def _layers(workload: Workload, energy_j: Floats, total_j: float) -> tuple[LayerCost, ...]:
@@ -170,37 +141,43 @@ def _layers(workload: Workload, energy_j: Floats, total_j: float) -> tuple[Layer
     return tuple(LayerCost(layer[0], types[layer], joules, joules / total_j) for layer, joules in dearest_first)
 
 
-def _by_phase(columns: Columns, values: Floats) -> dict[Phase, float]:
-    """Sums over the phases that the (one) workload has."""
-    sums, found = np.bincount(columns.phase, values, len(PHASES)), set(columns.phase.tolist())
-    return {phase: float(sums[index]) for index, phase in enumerate(PHASES) if index in found}
+def _spreads(profile: HardwareProfile, sums: Sums, training: bool, launch_share: float) -> tuple[float, float]:
+    """How far the joules and the seconds of the one workload of `sums` are not known (of their logarithms)."""
+    if profile.op_times is not None:
+        known_s = float(sums["busy_s"].sum()) or 1.0
+        spread_s = profile.op_times.margin(training) * float(sums["spread_s"].sum()) / known_s
+        return math.hypot(profile.energy_spread, spread_s), spread_s
+    beside = math.hypot(profile.launch_spread * launch_share, profile.training_spread if training else 0.0)
+    return math.hypot(profile.energy_spread, beside), math.hypot(profile.duration_spread, beside)
+
+
+def estimate_of(
+    sums: Sums, phases: PhaseCosts, profile: HardwareProfile, batch_size: int, layers: tuple[LayerCost, ...] = ()
+) -> Estimate:
+    """The estimate of the one workload of `sums`, whose phases cost `phases`."""
+    found = [(index, phase) for index, phase in enumerate(PHASES) if sums["ops"][0, index]]
+    energy: dict[Phase, float] = {phase: float(phases.energy_j[0, index]) for index, phase in found}
+    duration: dict[Phase, float] = {phase: float(phases.time_s[0, index]) for index, phase in found}
+    total_j, total_s = sum(energy.values()), sum(duration.values())
+    in_memory, working = float(phases.memory_s.sum()), float(phases.work_s.sum())
+    waits: dict[Bound, float] = {"compute": working - in_memory, "memory": in_memory, "launch": total_s - working}
+    spread_j, spread_s = _spreads(profile, sums, len(found) > 1, waits["launch"] / (total_s or 1.0))
+    return Estimate(
+        energy_j=log_normal(total_j, spread_j),
+        duration_s=log_normal(total_s, spread_s),
+        batch_size=batch_size,
+        phase_energy_j=energy,
+        phase_duration_s=duration,
+        bound_shares={bound: waited / total_s for bound, waited in waits.items()} if total_s else {},
+        layers=layers,
+    )
 
 
 def price(workload: Workload, profile: HardwareProfile) -> Estimate:
     """Predict the energy and the duration of one batch of `workload` on the device of `profile`."""
-    columns, learned = workload.columns, None
-    if profile.op_times is None:
-        costs = costs_of(columns, profile)
-    else:
-        costs, learned = _learned(workload, profile, profile.op_times)
-    energy, duration = _by_phase(columns, costs.energy_j), _by_phase(columns, costs.time_s)
-    total_j, total_s = sum(energy.values()), sum(duration.values())
-    in_memory, working = float(costs.work_s[costs.memory_bound].sum()), float(costs.work_s.sum())
-    waits: dict[Bound, float] = {"compute": working - in_memory, "memory": in_memory, "launch": total_s - working}
-    training = len(duration) > 1
-    if learned is None or profile.op_times is None:
-        launch_spread = profile.launch_spread * waits["launch"] / (total_s or 1.0)
-        beside = math.hypot(launch_spread, profile.training_spread if training else 0.0)
-        spread_j, spread_s = math.hypot(profile.energy_spread, beside), math.hypot(profile.duration_spread, beside)
-    else:
-        spread_s = profile.op_times.margin(training) * learned.spread
-        spread_j = math.hypot(profile.energy_spread, spread_s)
-    return Estimate(
-        energy_j=log_normal(total_j, spread_j),
-        duration_s=log_normal(total_s, spread_s),
-        batch_size=workload.batch_size,
-        phase_energy_j=energy,
-        phase_duration_s=duration,
-        bound_shares={bound: waited / total_s for bound, waited in waits.items()} if total_s else {},
-        layers=_layers(workload, costs.energy_j, total_j),
-    )
+    columns, demand = workload.columns, demand_of(workload, profile)
+    sums = summed(demand, columns)
+    phases = phases_of(sums, profile)
+    energy_j = _op_energies(demand, columns, sums, phases, profile)
+    layers = _layers(workload, energy_j, float(energy_j.sum()))
+    return estimate_of(sums, phases, profile, workload.batch_size, layers)

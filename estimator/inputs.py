@@ -104,12 +104,14 @@ def lazy_layers(module: torch.nn.Module) -> str:
     """The sentence for a model whose lazy layers have no sizes yet, "" where every size is known."""
     import torch
 
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if torch.nn.parameter.is_lazy(tensor):
-            return (
-                f"the model has lazy layers whose sizes are not known before its first batch ({printable(name)}): call "
-                "it once on an example, model(example_input), before you give or save it, or export it as a .pt2 file"
-            )
+    for path, layer in module.named_modules():
+        for name, tensor in (*layer._parameters.items(), *layer._buffers.items()):
+            if torch.nn.parameter.is_lazy(tensor):
+                named = printable(f"{path}.{name}".lstrip("."))
+                return (
+                    f"the model has lazy layers whose sizes are not known before its first batch ({named}): call it "
+                    "once on an example, model(example_input), before you give or save it, or export it as a .pt2 file"
+                )
     return ""
 
 

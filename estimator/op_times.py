@@ -62,6 +62,18 @@ class Overhead:
     module_call_s: float = 0.0
     phase_s: float = 0.0
 
+    def device_s(self, seconds: Floats, gpu: bool) -> Floats:
+        """Seconds of ops that take `seconds` by themselves; on a CPU, what their calls take is in it."""
+        return self.scale * seconds if gpu else np.maximum(self.scale * seconds + self.op_s, SHORTEST_S)
+
+    def phase_total_s(self, seconds: Floats, module_calls: int, gpu: bool) -> float:
+        """Seconds of a phase of ops that take `seconds` by themselves."""
+        device, host = float(self.device_s(seconds, gpu).sum()), self.module_call_s * module_calls + self.phase_s
+        return max(device, host + self.op_s * len(seconds)) if gpu else device + host
+
+
+_NOTHING = Overhead()
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -107,38 +119,21 @@ class OpTimes:
         """The factor on `Predicted.spread`."""
         return self.margins.get("training" if training else "inference", 1.0)
 
-    def host_s(self, phase: Phase, training: bool, ops: int, module_calls: int) -> float:
-        """Seconds that the host takes to launch a phase of `ops` ops."""
-        over = self.overheads.get(place_of(phase, training), Overhead())
-        calls = module_calls if phase == "forward" else 0
-        return over.op_s * ops + over.module_call_s * calls + over.phase_s
-
-    def called_s(self, phase: Phase, training: bool, seconds: Floats, module_calls: int) -> Floats:
-        """Seconds of a phase's ops where they run as they are called (a CPU), its overheads spread over them."""
-        over = self.overheads.get(place_of(phase, training), Overhead())
-        ops = np.maximum(over.scale * seconds + over.op_s, SHORTEST_S)
-        beside = over.phase_s + over.module_call_s * (module_calls if phase == "forward" else 0)
-        spread: Floats = ops + beside / max(1, len(ops))
-        return spread
-
-    def queued_s(self, phase: Phase, training: bool, seconds: Floats, module_calls: int) -> Floats:
-        """Seconds of a phase's ops where they run behind the host (a GPU): the slower of the two decides."""
-        scale = self.overheads.get(place_of(phase, training), Overhead()).scale
-        device, host = scale * seconds, self.host_s(phase, training, len(seconds), module_calls)
-        return device if device.sum() >= host else np.full(len(seconds), host / max(1, len(seconds)))
+    def overhead(self, place: Place) -> Overhead:
+        """What ops take beside their own time at `place`."""
+        return self.overheads.get(place, _NOTHING)
 
     def batch_s(self, workload: Workload, seconds: Floats, gpu: bool) -> float:
         """Seconds of a whole batch, from the seconds of its ops."""
         phases = np.array([PHASES.index(op.phase) for op in workload.ops])
-        training = bool((phases > 0).any())
-        whole = self.queued_s if gpu else self.called_s
-        return float(
-            sum(
-                whole(phase, training, seconds[phases == i], workload.module_calls).sum()
-                for i, phase in enumerate(PHASES)
-                if (phases == i).any()
-            )
-        )
+        training, total = bool((phases > 0).any()), 0.0
+        for index, phase in enumerate(PHASES):
+            of_ops = seconds[phases == index]
+            if len(of_ops):
+                over = self.overhead(place_of(phase, training))
+                calls = workload.module_calls if phase == "forward" else 0
+                total += over.phase_total_s(of_ops, calls, gpu)
+        return total
 
     def predict(self, workload: Workload, described: Sequence[Described] | None = None) -> Predicted:
         """Seconds of every op, in the workload's order, before `overheads`; `described` where it is known already."""

@@ -54,16 +54,18 @@ FAILURES = (_Stopped, *FOREIGN_ERRORS)
 @contextlib.contextmanager
 def module_mode(module: nn.Module, training: bool) -> Iterator[None]:
     """Train or eval mode, restored per submodule afterwards; the fused transformer path, unknown to meta, is off."""
-    before = {m: m.training for m in module.modules()}
+    before = [(m, m.training) for m in module.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    module.train(training)
+    if any(was is not training or type(m).train is not nn.Module.train for m, was in before):
+        module.train(training)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for submodule, was in before.items():
-            submodule.training = was
+        for submodule, was in before:
+            if submodule.training is not was:
+                submodule.training = was
 
 
 def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> frozenset[str]:

@@ -5,22 +5,22 @@ gradients that come back. In a larger module, calls of its children are then ans
 made again, their ops are told again, and only what stands between them (sums, reshapes, functional code) is run. A
 chain of children (`nn.Sequential`) is not run at all. What may not be put together so, because parameters are shared,
 is left to `estimator.trace`.
+
+What is kept of ops is for the caller to say, by two functions: one tells of some ops (a `Workload`) what is to be kept,
+the other puts together what was told of several (`estimator.search.told`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
-from typing import Any
+from typing import Any, Generic
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from estimator.columns import joined
 from estimator.optimizers import optimizer_ops
 from estimator.recorder import OpRecorder
 from estimator.search.recent import Recent
@@ -33,8 +33,8 @@ from estimator.search.stand_in import (
     Gradients,
     Inputs,
     Part,
-    Pieces,
     StandIn,
+    Told,
     inputs_of,
     sources_of,
 )
@@ -42,7 +42,7 @@ from estimator.trace import TraceInputs, recording
 from estimator.workload import Workload
 
 _ROOM = 2**13
-"""Parts that are remembered: one takes about 5 kB."""
+"""Parts that are remembered."""
 
 
 class _NotKnown(BaseException):
@@ -59,13 +59,13 @@ class _NotApart(BaseException):
 
 
 @dataclass
-class _Pass:
+class _Pass(Generic[Told]):
     """One pass under way: its recorder, and what the parts in it did."""
 
     recorder: OpRecorder
     anchor: Tensor
-    forward: list[Workload] = field(default_factory=list)
-    backward: list[Workload] = field(default_factory=list)
+    forward: list[Told] = field(default_factory=list)
+    backward: list[Told] = field(default_factory=list)
     trained: dict[int, nn.Module] = field(default_factory=dict)
     calls: int = 0
 
@@ -94,38 +94,26 @@ def _called_by(module: nn.Module, found: dict[int, nn.Module]) -> list[nn.Module
     return list(found.values())
 
 
-def merged(pieces: Pieces, batch_size: int) -> Workload:
-    """One workload of `pieces`, its columns put together from theirs."""
-    columns = joined(pieces)
-    calls = int(columns.module_calls.sum())
-    uncovered: dict[str, int] = {}
-    for piece in pieces:
-        for name, times in piece.uncovered_ops.items():
-            uncovered[name] = uncovered.get(name, 0) + times
-    guesses = tuple(dict.fromkeys(chain.from_iterable(piece.guesses for piece in pieces)))
-    workload = Workload(tuple(chain.from_iterable([p.ops for p in pieces])), batch_size, calls, uncovered, guesses)
-    workload.__dict__["columns"] = replace(
-        columns,
-        workload=np.zeros_like(columns.workload),
-        module_calls=np.array([calls], dtype=np.float64),
-        passes=columns.passes.max(keepdims=True),
-        tensors=columns.tensors.sum(keepdims=True),
-    )
-    return workload
+class Parts(Generic[Told]):
+    """Training steps of models, composed of remembered parts, for one dtype and one optimizer.
 
+    `tell` says what to keep of ops, `together` puts together what was told of several (see above).
+    """
 
-class Parts:
-    """Training steps of models, composed of remembered parts, for one dtype and one optimizer."""
-
-    def __init__(self, dtype: str, optimizer: str) -> None:
+    def __init__(
+        self, dtype: str, optimizer: str, tell: Callable[[Workload], Told], together: Callable[[Sequence[Told]], Told]
+    ) -> None:
         self._dtype, self._optimizer = getattr(torch, dtype), optimizer
-        self._known: Recent[Hashable, Part] = Recent(_ROOM)
-        self._steps: Recent[Hashable, Workload] = Recent(_ROOM)
+        self._tell, self._together = tell, together
+        self._call = tell(Workload((), 1, 1))
+        self._known: Recent[Hashable, Part[Told]] = Recent(_ROOM)
+        self._steps: Recent[Hashable, Told] = Recent(_ROOM)
         self._loss = Loss()
         self._structure: Structure
 
-    def step(self, module: nn.Module, structure: Structure, inputs: TraceInputs) -> Workload | None:
-        """One training step of `module` (in training mode) on meta tensors; None where it has to be traced whole.
+    def step(self, module: nn.Module, structure: Structure, inputs: TraceInputs) -> Told | None:
+        """What is told of one training step of `module` (in training mode) on meta tensors; None where it has to be
+        traced whole.
 
         `structure` is that of `module`, always by the same `Signatures`. Raises one of `estimator.trace.FAILURES`
         where the model does not run.
@@ -138,37 +126,36 @@ class Parts:
         pieces = self._scored(module, given)
         if pieces is None:
             return None
-        steps = [self._stepped(own) for own in structure.steps]
-        return merged((*pieces, *steps), inputs.batch_size)
+        return self._together([*pieces, *map(self._stepped, structure.steps)])
 
-    def _scored(self, module: nn.Module, inputs: Inputs) -> Pieces | None:
+    def _scored(self, module: nn.Module, inputs: Inputs) -> tuple[Told, ...] | None:
         """Forward pass, loss and backward pass; None where no gradient comes back."""
         model = self._part(module, inputs)
         if not model.form.single:
-            whole = self._traced(Scored(module), inputs)
-            (back,) = whole.backward.values()
-            return (*whole.forward, *back.pieces) if any(like.requires_grad for like in whole.outputs) else None
+            scored = self._traced(Scored(module), inputs)
+            (back,) = scored.backward.values()
+            return (scored.forward, back.told) if any(like.requires_grad for like in scored.outputs) else None
         outputs = Inputs(model.outputs)
         loss = self._part(self._loss, outputs)
         if not loss.form.single or not loss.outputs[0].requires_grad:
             return None
         back = self._backward(self._loss, outputs, loss, (loss.outputs[0]._replace(requires_grad=False),))
         through = self._backward(module, inputs, model, back.gradients)
-        return (*model.forward, *loss.forward, *back.pieces, *through.pieces)
+        return model.forward, loss.forward, back.told, through.told
 
-    def _stepped(self, parameters: tuple[Like, ...]) -> Workload:
-        """The optimizer's step over the parameters of one module."""
+    def _stepped(self, parameters: tuple[Like, ...]) -> Told:
+        """What is told of the optimizer's step over the parameters of one module."""
         known = self._steps.get(parameters)
         if known is None:
             holder = nn.Module()
             for index, like in enumerate(parameters):
                 holder.register_parameter(str(index), nn.Parameter(like.make()))
             names = frozenset(name for name, _ in holder.named_parameters())
-            known = Workload(tuple(optimizer_ops(holder, names, self._optimizer, self._dtype)), 1, 0)
+            known = self._tell(Workload(tuple(optimizer_ops(holder, names, self._optimizer, self._dtype)), 1, 0))
             self._steps.put(parameters, known)
         return known
 
-    def _part(self, module: nn.Module, inputs: Inputs) -> Part:
+    def _part(self, module: nn.Module, inputs: Inputs) -> Part[Told]:
         """The forward pass of `module`, remembered where it has a signature."""
         number = self._structure.numbers.get(id(module))
         known = self._known.get((number, inputs)) if number else None
@@ -178,12 +165,11 @@ class Parts:
                 self._known.put((number, inputs), known)
         return known
 
-    def _chained(self, module: nn.Module, inputs: Inputs) -> Part | None:
+    def _chained(self, module: nn.Module, inputs: Inputs) -> Part[Told] | None:
         """A chain's part, out of its children's; None where `module` is no chain of single tensors."""
         if type(module) is not nn.Sequential or not self._structure.numbers.get(id(module)) or len(inputs.values) != 1:
             return None
-        forward: list[Workload] = [Workload((), 1, 1)]
-        links: list[Inputs] = []
+        forward, links = [self._call], list[Inputs]()
         in_place = len(module) == 0
         for child in module:
             part = self._part(child, inputs)
@@ -191,30 +177,30 @@ class Parts:
                 return None
             in_place = part.in_place if not links else in_place
             links.append(inputs)
-            forward += part.forward
+            forward.append(part.forward)
             inputs = Inputs(part.outputs)
-        return Part(inputs.tensors, SINGLE, tuple(forward), in_place, tuple(links))
+        return Part(inputs.tensors, SINGLE, self._together(forward), in_place, tuple(links))
 
-    def _backward(self, module: nn.Module, inputs: Inputs, part: Part, gradients: Gradients) -> Backward:
+    def _backward(self, module: nn.Module, inputs: Inputs, part: Part[Told], gradients: Gradients) -> Backward[Told]:
         """The backward pass of `part`, which is `module`'s on `inputs`, from the gradients of its outputs."""
         known = part.backward.get(gradients)
         if known is None:
             if part.links is None:
                 known = self._traced(module, inputs, gradients).backward[gradients]
             else:
-                pieces, back = list[Workload](), gradients
+                told, back = list[Told](), gradients
                 assert isinstance(module, nn.Sequential)
                 for child, link in zip(reversed(list(module)), reversed(part.links), strict=True):
                     one = self._backward(child, link, self._part(child, link), back)
-                    pieces += one.pieces
+                    told.append(one.told)
                     back = one.gradients
                     if back[0] is None:
                         break
-                known = Backward(tuple(pieces), back)
+                known = Backward(self._together(told), back)
             part.backward[gradients] = known
         return known
 
-    def _traced(self, module: nn.Module, inputs: Inputs, gradients: Gradients | None = None) -> Part:
+    def _traced(self, module: nn.Module, inputs: Inputs, gradients: Gradients | None = None) -> Part[Told]:
         """The part by running `module`, with its children answered from memory; what is missing there comes first."""
         stand_in = True
         while True:
@@ -227,12 +213,12 @@ class Parts:
             except _NotApart:
                 stand_in = False
 
-    def _one_pass(self, module: nn.Module, inputs: Inputs, gradients: Gradients | None, stand_in: bool) -> Part:
+    def _one_pass(self, module: nn.Module, inputs: Inputs, gradients: Gradients | None, stand_in: bool) -> Part[Told]:
         """`module` run once on stand-ins, forward and backward."""
         trainable = frozenset(name for name, p in module.named_parameters() if id(p) in self._structure.trained)
         back: list[Gradients] = []
         with recording(module, TraceInputs(()), trainable, self._dtype) as (recorder, _, _):
-            under_way = _Pass(recorder, torch.empty(0, device="meta", requires_grad=True))
+            under_way = _Pass[Told](recorder, torch.empty(0, device="meta", requires_grad=True))
             values, sources = sources_of(inputs, under_way.anchor, back)
             versions = [(t, t._version) for t in values if isinstance(t, Tensor)]
             owned = {t.untyped_storage()._cdata for t in (*module.parameters(), *[t for t, _ in versions])}
@@ -260,12 +246,12 @@ class Parts:
         )
         of_sources = iter(back[0] if back else [None] * sources)
         of_inputs = tuple([next(of_sources) if like.requires_grad else None for like in inputs.tensors])
-        part = Part(likes, form, (own, *under_way.forward), in_place)
-        part.backward[gradients] = Backward((later, *under_way.backward), of_inputs)
+        part = Part(likes, form, self._together([self._tell(own), *under_way.forward]), in_place)
+        part.backward[gradients] = Backward(self._together([self._tell(later), *under_way.backward]), of_inputs)
         return part
 
     @contextlib.contextmanager
-    def _standing_in(self, module: nn.Module, under_way: _Pass) -> Iterator[None]:
+    def _standing_in(self, module: nn.Module, under_way: _Pass[Told]) -> Iterator[None]:
         """While active, calls of the children of `module` are answered from memory."""
         children = _called_by(module, {})
         for child in children:
@@ -276,7 +262,7 @@ class Parts:
             for child in children:
                 del child.__dict__["forward"]
 
-    def _answer(self, under_way: _Pass, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def _answer(self, under_way: _Pass[Told], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """What `module` returns: stand-ins where its part tells, else what its own code does."""
         number = self._structure.numbers.get(id(module))
         inputs = inputs_of(args, kwargs) if number else None
@@ -287,7 +273,7 @@ class Parts:
         if part is None:
             raise _NotKnown(module, inputs)
         under_way.answer(module, self._structure)
-        under_way.forward += part.forward
+        under_way.forward.append(part.forward)
         if not any(like.requires_grad for like in part.outputs):
             made: tuple[Tensor, ...] = tuple([like.make() for like in part.outputs])
         else:
@@ -298,10 +284,10 @@ class Parts:
         return part.form.filled(made)
 
     def _answer_backward(
-        self, under_way: _Pass, module: nn.Module, inputs: Inputs, part: Part, gradients: Gradients
+        self, under_way: _Pass[Told], module: nn.Module, inputs: Inputs, part: Part[Told], gradients: Gradients
     ) -> Gradients:
         known = part.backward.get(gradients)
         if known is None:
             raise _NotKnown(module, inputs, gradients)
-        under_way.backward += known.pieces
+        under_way.backward.append(known.told)
         return known.gradients

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from estimator.scenario import Scenario
 from estimator.search.parts import Parts
 from estimator.search.recent import Recent
 from estimator.search.signature import Signatures, Structure
+from estimator.search.told import Counted, added, counted, merged
 from estimator.sources import LoadedModel
 from estimator.trace import FAILURES, TraceInputs, module_mode, trace, trainable_parameters
 from estimator.workload import Workload
@@ -23,16 +25,8 @@ from estimator.workload import Workload
 if TYPE_CHECKING:
     from torch import nn
 
-_ROOM = 2**16
+_ROOM = 2**14
 """Prices that are remembered: one takes about 400 bytes."""
-
-
-def _cautions(step: Workload) -> Iterator[str]:
-    if step.uncovered_ops:
-        names = ", ".join(sorted(step.uncovered_ops))
-        yield f"not counted in some candidates (ops without a FLOP formula; their bytes are): {names}"
-    for guess in step.guesses:
-        yield f"guessed in some candidates, since only data would tell: {guess}"
 
 
 class Price(NamedTuple):
@@ -55,7 +49,7 @@ class Pricer:
         self.site, _ = choices.site_of(scenario, self.profile)
         self.priced = self.repeated = self.whole = 0
         self._signatures = Signatures()
-        self._parts: dict[str, Parts] = {}
+        self._parts: dict[str, Parts[Counted] | Parts[Workload]] = {}
         self._specs: Recent[Hashable, tuple[InputSpec, ...]] = Recent(_ROOM)
         self._prices: Recent[Hashable, Price] = Recent(_ROOM)
 
@@ -83,8 +77,10 @@ class Pricer:
             if step is None:
                 self.whole += 1
                 step = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=scenario.freeze)
-        estimate = energy.price(step, self.profile)
-        price = Price(lifecycle.training(estimate, 1, 1, self.site, scenario.overhead).stage, tuple(_cautions(step)))
+        told = counted(step, self.profile) if isinstance(step, Workload) else step
+        estimate = energy.estimate_of(told.sums, energy.phases_of(told.sums, self.profile), self.profile, batch_size)
+        stage = lifecycle.training(estimate, 1, 1, self.site, scenario.overhead).stage
+        price = Price(stage, tuple(told.cautions()))
         if structure.number:
             self._prices.put(key, price)
         return price
@@ -106,11 +102,19 @@ class Pricer:
             self._specs.put((dtype, structure.number), known)
         return known
 
-    def _composed(self, module: nn.Module, dtype: str, structure: Structure, inputs: TraceInputs) -> Workload | None:
+    def _composed(
+        self, module: nn.Module, dtype: str, structure: Structure, inputs: TraceInputs
+    ) -> Counted | Workload | None:
         """The step put together from parts; None where that cannot be done, and the whole trace has to tell why."""
         if dtype not in self._parts:
-            self._parts[dtype] = Parts(dtype, self.scenario.value_of("optimizer"))
+            self._parts[dtype] = self._no_parts(dtype)
         try:
             return self._parts[dtype].step(module, structure, inputs)
         except FAILURES:
             return None
+
+    def _no_parts(self, dtype: str) -> Parts[Counted] | Parts[Workload]:
+        optimizer = self.scenario.value_of("optimizer")
+        if self.profile.op_times is not None:
+            return Parts(dtype, optimizer, lambda ops: ops, merged)
+        return Parts(dtype, optimizer, partial(counted, profile=self.profile), added)

@@ -20,7 +20,7 @@ from typing import Any
 import optuna
 
 from estimator.search.pricing import Pricer
-from estimator.search.space import Build, Candidate, candidate
+from estimator.search.space import Build, Candidate, candidate, without_weights
 from estimator.uncertainty import Interval
 
 Train = Callable[[optuna.Trial, Candidate], float]
@@ -87,7 +87,8 @@ def priced(
     """
 
     def objective(trial: optuna.Trial) -> float | tuple[float, float]:
-        made = candidate(build, trial, pricer.scenario)
+        with without_weights():
+            made = candidate(build, trial, pricer.scenario)
         predicted = device_j(pricer, made)
         of_trial = {PREDICTED: predicted.value, LOW: predicted.low, HIGH: predicted.high}
         for name, joules in {**of_trial, PER_EPOCH: predicted.value / made.epochs}.items():

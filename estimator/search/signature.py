@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from estimator.search.recent import Recent
 
-_ROOM = 2**15
+_ROOM = 2**14
 """Signatures that are remembered; one that was forgotten gets a new number, and is traced again."""
 
 PLAIN = frozenset(
@@ -121,14 +121,15 @@ class Structure:
         known = self.numbers.get(id(module), 0)
         if known != 0 and not module._parameters and not module._modules:  # one activation in many places
             return known
-        children = [(name, self._visit(child)) for name, child in module._modules.items() if child is not None]
+        parts = [(name, child) for name, child in module._modules.items() if child is not None]
+        children = tuple([(name, self._visit(child)) for name, child in parts])
         parameters = tuple([(name, p is not None and self._parameter(p)) for name, p in module._parameters.items()])
         own = tuple([like for _, like in parameters if like and like.requires_grad])
         if own:
             self.steps.append(own)
-        if own or any(id(child) in self.trained_modules for child in module.children()):
+        if own or any(id(child) in self.trained_modules for _, child in parts):
             self.trained_modules.add(id(module))
-        number = self._described(module, parameters, tuple(children))
+        number = self._described(module, parameters, children)
         self.numbers[id(module)] = number
         return number
 

@@ -15,7 +15,7 @@ from estimator.errors import JoulecastError
 from estimator.search.curves import World
 from estimator.search.plan import Plan, Unit
 from estimator.search.pricing import Price, Pricer
-from estimator.search.space import Candidate, candidate, load_space
+from estimator.search.space import Candidate, candidate, load_space, without_weights
 from estimator.search.strategies import pruner_of, sampler_of
 from estimator.sources.building import offline_and_quiet
 from estimator.uncertainty import Interval
@@ -55,7 +55,7 @@ class Simulation:
         plan, costs = self.plan, list[TrialCost]()
         seeds = np.random.SeedSequence([plan.seed, unit.study]).generate_state(2)
         world = World(plan.curves, int(seeds[0]))
-        with offline_and_quiet():
+        with offline_and_quiet(), without_weights():
             study = optuna.create_study(
                 study_name=f"study {unit.study}",  # HyperbandPruner chooses brackets by it
                 sampler=sampler_of(plan.sampler, int(seeds[1]) ^ unit.first),

@@ -63,8 +63,11 @@ def _initialised() -> tuple[Any, ...]:
 
 
 @contextmanager
-def _without_weights() -> Iterator[None]:
-    """torch's own layers are made without filling their weights: on the meta device there is nothing to fill."""
+def without_weights() -> Iterator[None]:
+    """While active, torch's own layers are made without filling their weights: no candidate needs them.
+
+    Around many candidates, since a class that is changed loses what Python remembers of it.
+    """
     kept = [(layer, layer.reset_parameters) for layer in _initialised()]
     for layer, _ in kept:
         layer.reset_parameters = lambda self: None
@@ -79,7 +82,7 @@ def candidate(build: Build, trial: optuna.Trial, scenario: Scenario) -> Candidat
     """What `build` makes of `trial`. Raises `CandidateError`, and `optuna.TrialPruned` where the space does."""
     where = getattr(build, "__module__", "").removeprefix("joulecast_model_") or "the search space"
     try:
-        with factory.users_code(f"{where}.py"), _without_weights():
+        with factory.users_code(f"{where}.py"):
             made = on_meta(lambda: build(trial))
         model = factory.built(made, f"{where}:{getattr(build, '__name__', 'build')}", _REMEDY)
     except ModelFileError as error:

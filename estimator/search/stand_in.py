@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from estimator.search.signature import PLAIN, Like
-from estimator.workload import Workload
 
 _TENSOR = object()
 """Stands for a tensor in the form of an output."""
@@ -20,7 +19,8 @@ _SAME = object()
 
 
 Gradients = tuple["Like | None", ...]
-Pieces = tuple[Workload, ...]
+Told = TypeVar("Told")
+"""What is kept of ops: see `estimator.search.parts`."""
 
 
 class Inputs(NamedTuple):
@@ -73,15 +73,16 @@ SINGLE = Form.of(torch.empty(0, device="meta"))[0]
 """The form of one tensor."""
 
 
-class Backward(NamedTuple):
+@dataclass(frozen=True)
+class Backward(Generic[Told]):
     """What the backward pass of a part does: its ops, and the gradients of the tensors it was called with."""
 
-    pieces: Pieces
+    told: Told
     gradients: Gradients
 
 
 @dataclass
-class Part:
+class Part(Generic[Told]):
     """What a module does with inputs of one kind.
 
     `in_place` says that it writes to its input or hands it out again: then it has to be run where it stands. `links`
@@ -90,10 +91,10 @@ class Part:
 
     outputs: tuple[Like, ...]
     form: Form
-    forward: Pieces
+    forward: Told
     in_place: bool
     links: tuple[Inputs, ...] | None = None
-    backward: dict[Gradients, Backward] = field(default_factory=dict)
+    backward: dict[Gradients, Backward[Told]] = field(default_factory=dict)
 
 
 class StandIn(torch.autograd.Function):

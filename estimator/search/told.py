@@ -1,0 +1,64 @@
+"""What a search keeps of ops: what they add up to on a machine; or, for one that was calibrated, the ops themselves.
+
+A roofline prices each op by itself, so that the sums of parts can be added. What a calibration learned looks at an op
+among its neighbours and in the whole batch (`estimator.op_features`): there the ops are put together first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from estimator.columns import joined
+from estimator.demand import Sums, demand_of, summed
+from estimator.hardware import HardwareProfile
+from estimator.workload import Workload
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What ops ask of one machine, added up, and what could not be counted."""
+
+    sums: Sums
+    uncovered: frozenset[str]
+    guesses: tuple[str, ...]
+
+    def cautions(self) -> Iterator[str]:
+        """What a price of it rests on, each a sentence."""
+        if self.uncovered:
+            names = ", ".join(sorted(self.uncovered))
+            yield f"not counted in some candidates (ops without a FLOP formula; their bytes are): {names}"
+        for guess in self.guesses:
+            yield f"guessed in some candidates, since only data would tell: {guess}"
+
+
+def counted(workload: Workload, profile: HardwareProfile) -> Counted:
+    """The ops of `workload`, added up."""
+    sums = summed(demand_of(workload, profile), workload.columns)
+    return Counted(sums, frozenset(workload.uncovered_ops), workload.guesses)
+
+
+def added(parts: Sequence[Counted]) -> Counted:
+    """Several parts as one."""
+    uncovered = frozenset().union(*[part.uncovered for part in parts if part.uncovered])
+    guesses = tuple(dict.fromkeys(chain.from_iterable([part.guesses for part in parts if part.guesses])))
+    return Counted(Sums.together([part.sums for part in parts]), uncovered, guesses)
+
+
+def merged(parts: Sequence[Workload]) -> Workload:
+    """One workload of `parts`, its columns put together from theirs."""
+    columns = joined(parts)
+    calls = sum(part.module_calls for part in parts)
+    uncovered: dict[str, int] = {}
+    for part in parts:
+        for name, times in part.uncovered_ops.items():
+            uncovered[name] = uncovered.get(name, 0) + times
+    guesses = tuple(dict.fromkeys(chain.from_iterable(part.guesses for part in parts)))
+    workload = Workload(tuple(chain.from_iterable([part.ops for part in parts])), 1, calls, uncovered, guesses)
+    workload.__dict__["columns"] = replace(
+        columns, workload=np.zeros_like(columns.workload), module_calls=np.array([calls], dtype=np.float64)
+    )
+    return workload
