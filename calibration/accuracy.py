@@ -3,6 +3,7 @@
 python -m calibration.accuracy DIRECTORY                        # published rows, each left out of its own fit
 python -m calibration.accuracy DIRECTORY --json build/accuracy.json
 python -m calibration.accuracy --shipped DIRECTORY              # the profiles as shipped, on rows of any folder
+python -m calibration.accuracy --pairs DIRECTORY                # whether `estimate compare` tells rows apart rightly
 """
 
 from __future__ import annotations
@@ -116,11 +117,19 @@ def shipped_cases(directory: Path) -> Iterator[Case]:
     yield from shipped(list(read(directory)))
 
 
+def _pairs(directory: Path) -> str:
+    from calibration import pairs
+    from calibration.published import read
+
+    return pairs.table(pairs.pairs_of(list(read(directory))))
+
+
 def main() -> None:
     """Print the table; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m calibration.accuracy", description="Errors on measured rows.")
     parser.add_argument("directory", type=Path, nargs="?", help="published CSV files, left out of the fit in turn")
     parser.add_argument("--shipped", type=Path, metavar="DIRECTORY", help="rows for the profiles as shipped")
+    parser.add_argument("--pairs", type=Path, metavar="DIRECTORY", help="rows to be told apart, two by two")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores to this file")
     arguments = parser.parse_args()
     cases: list[Case] = []
@@ -129,7 +138,10 @@ def main() -> None:
     if arguments.shipped:
         cases += shipped_cases(arguments.shipped)
     scores = score(cases)
-    print(table(scores))
+    if scores:
+        print(table(scores))
+    if arguments.pairs:
+        print(_pairs(arguments.pairs))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         write_text(arguments.json, as_json(scores))
