@@ -2,7 +2,8 @@
 
 Two splits: a network (of torchvision: a family) left out of everything, the device-independent coefficients included;
 and a whole device left out. A row's interval comes from the held-out errors of the OTHER networks, or devices
-(cross-conformal prediction; Vovk 2015, and Barber et al. 2021 for the sets that are left out in turn).
+(cross-conformal prediction; Vovk 2015, and Barber et al. 2021 for the sets that are left out in turn). Devices are few:
+`spread_of_devices` says what that costs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from calibration.accuracy import Case, Target
 from calibration.baselines import BASELINES, THETA, linear, theta_of
@@ -37,6 +39,20 @@ def spread_of(log_errors: Sequence[float], at_least: float = 0.0) -> float:
     if len(sizes) < FEWEST:
         return max([at_least, *(size / Z for size in sizes)])
     return sizes[math.ceil(CONFIDENCE * (len(sizes) + 1)) - 1] / Z
+
+
+def spread_of_devices(by_device: Iterable[Sequence[float]]) -> float:
+    """The spread for a device that was not seen, of the log errors of others, each left out of its own prediction.
+
+    Rows of one device share its error, so that devices, not rows, are the draws: their mean errors are normal about 0,
+    of a variance that so few devices hardly tell (Student's t with as many degrees of freedom as devices). The rows'
+    errors about their device's mean come on top, as independent ones.
+    """
+    known = [np.array(of) for of in by_device if len(of)]
+    means = np.array([of.mean() for of in known])
+    about = np.concatenate([of - mean for of, mean in zip(known, means, strict=True)])
+    device = float(student_t.ppf((1 + CONFIDENCE) / 2, len(known))) / Z * float(np.sqrt(np.mean(means**2)))
+    return math.hypot(device, spread_of(about.tolist()))
 
 
 NETWORK, FAMILY = "network left out", "family left out"
@@ -69,6 +85,14 @@ class HeldOut:
         """log(predicted / measured)."""
         truth = measured(self.row, target)
         return None if truth is None else float(np.log(self.value(target) / truth))
+
+
+def errors_by_device(held: Iterable[HeldOut], target: Target) -> list[list[float]]:
+    """The log errors of each device's rows."""
+    by: dict[str, list[HeldOut]] = {}
+    for h in held:
+        by.setdefault(h.row.device, []).append(h)
+    return [errors(of, target) for of in by.values()]
 
 
 def _held_out(rows: Sequence[Row], groups: Sequence[str], model: dict[str, float], group: str) -> Iterator[HeldOut]:
@@ -112,7 +136,7 @@ class _Split:
 
     name: str
     held: Sequence[HeldOut]
-    few: Mapping[Target, float]
+    spread: Callable[[Sequence[HeldOut], Target], float]
     relevant: Callable[[HeldOut, HeldOut], bool]
     seen: Callable[[HeldOut, Row], bool]
 
@@ -130,7 +154,7 @@ def _case(h: HeldOut, target: Target, split: str, method: str, predicted: float,
 
 def _ours(split: _Split, known: Sequence[HeldOut], target: Target) -> Iterator[Case]:
     for h in known:
-        spread = spread_of(errors((o for o in split.held if split.relevant(h, o)), target), split.few[target])
+        spread = split.spread([o for o in split.held if split.relevant(h, o)], target)
         yield _case(h, target, split.name, "joulecast", h.value(target), spread)
 
 
@@ -162,12 +186,16 @@ def cases(rows: Sequence[Row]) -> Iterator[Case]:
     for kind in COEFFICIENTS:
         of_kind = [row for row in rows if kind_of(row) == kind]
         by_device = devices_left_out(of_kind, kind)
-        few: dict[Target, float] = {target: spread_of(errors(by_device, target)) for target in TARGETS}
+        few = {target: spread_of(errors(by_device, target)) for target in TARGETS}
+
+        def of_networks(held: Sequence[HeldOut], target: Target, few: Mapping[Target, float] = few) -> float:
+            return spread_of(errors(held, target), few[target])
+
         yield from _cases(
             _Split(
                 NETWORK,
                 networks_left_out(of_kind, kind),
-                few,
+                of_networks,
                 lambda h, o: dataset_of(o.row) == dataset_of(h.row) and o.group != h.group,
                 lambda h, row: dataset_of(row) == dataset_of(h.row) and row.network != h.group,
             ),
@@ -177,7 +205,7 @@ def cases(rows: Sequence[Row]) -> Iterator[Case]:
             _Split(
                 "device left out",
                 by_device,
-                few,
+                lambda of, target: spread_of_devices(errors_by_device(of, target)),
                 lambda h, o: o.group != h.group,
                 lambda h, row: row.phase == h.row.phase and row.device != h.group,
             ),

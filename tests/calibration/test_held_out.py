@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from calibration.accuracy import score
-from calibration.held_out import Z, cases, devices_left_out, networks_left_out, shipped, spread_of
+from calibration.held_out import (
+    Z,
+    cases,
+    devices_left_out,
+    networks_left_out,
+    shipped,
+    spread_of,
+    spread_of_devices,
+)
 from tests.calibration import simulated
 
 
@@ -24,6 +33,17 @@ def test_spread_by_hand():
     assert spread_of([0.1] * 8) == pytest.approx(0.1 / Z)
     assert spread_of([0.1] * 8, at_least=0.4) == 0.4
     assert spread_of([], at_least=0.4) == 0.4
+
+
+def test_devices_are_the_draws_by_hand():
+    # two devices missed by +0.2 and -0.2, their rows by nothing more: t of 2 degrees of freedom is 2.92 at 95%
+    assert spread_of_devices([[0.2] * 20, [-0.2] * 5]) == pytest.approx(0.2 * 2.92 / Z, rel=1e-3)
+    # no device is missed on the whole: what is left are the rows
+    about = [0.1, -0.1] * 10
+    assert spread_of_devices([about, about]) == pytest.approx(0.1 / Z)
+    # both, as independent errors; a device without rows says nothing
+    both = [[0.3, 0.1] * 10, [-0.1, -0.3] * 10, []]
+    assert spread_of_devices(both) == pytest.approx(math.hypot(0.2 * 2.92, 0.1) / Z, rel=1e-3)
 
 
 def _spoilt(rows, which, factor=100):
