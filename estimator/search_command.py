@@ -16,29 +16,37 @@ _NOT_OF_A_SEARCH = frozenset({"search_epochs", "search_samples", "inferences", "
 def among(scenario_options: Callable[[click.Command], click.Command]) -> click.Command:
     """The command with the options of a scenario, but for those that a search has no use for."""
     argument, *own = _search.params
-    options = reversed(scenario_options(_search).params[1 + len(own) :])
-    _search.params = [argument, *(option for option in options if option.name not in _NOT_OF_A_SEARCH), *own]
+    others = reversed(scenario_options(_search).params[1 + len(own) :])
+    options = {option.name: option for option in others if option.name not in _NOT_OF_A_SEARCH}
+    options["trials"].help = "Trials of the search.  [default: 100]"
+    _search.params = [argument, *options.values(), *own]
     return _search
 
 
 @click.command("search")
 @click.argument("space")
 @click.option(
-    "--sampler", default="tpe", show_default=True, metavar="NAME", help="random, grid, tpe, gp, cmaes, qmc ..."
+    "--sampler",
+    default="tpe",
+    show_default=True,
+    metavar="NAME",
+    help="random, grid, tpe, gp, cmaes, nsgaii, nsgaiii or qmc.",
 )
 @click.option(
     "--pruner",
     default="none",
     show_default=True,
     metavar="NAME[:N]",
-    help="median, percentile:10, halving, hyperband ...",
+    help="median, percentile:10, halving:4, hyperband:3 or threshold:1.",
 )
 @click.option("--early-stopping", type=int, metavar="N", help="Stop a trial after N epochs without a better loss.")
 @click.option("--studies", type=int, metavar="N", help="Simulated studies.  [default: 4000 / trials, 3 to 20]")
 @click.option(
     "--curve-spread", type=float, default=0.3, show_default=True, help="Spread of log(final loss) between trials."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same answer.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same answer."
+)
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="JSON lines, one a trial.")
@@ -51,7 +59,8 @@ def _search(ctx: click.Context, /, space: str, as_json: bool, **options: Any) ->
     `python SPACE`. An interrupted search goes on where it was when it is given the same --out FILE again.
 
     \b
-    estimate search space.py --trials 200 --epochs 50 --samples 100000 --sampler tpe --pruner percentile:10
+    estimate search space.py --trials 200 --epochs 50 --samples 100000 \\
+        --sampler tpe --pruner percentile:10
     """
     from estimator.report.streams import stdout_to_stderr
     from estimator.scenario import SCENARIO_FIELDS, Scenario

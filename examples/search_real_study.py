@@ -21,6 +21,7 @@ from estimator.search import Ledger, Plan, Pricer, priced, search
 from profilers import find_meters, measure
 
 EPOCHS, BATCH = 10, 32
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where `hardware="auto"` supposes it, too
 
 
 def build(trial):
@@ -38,10 +39,10 @@ def training(data):
 
     def train(trial, candidate):
         torch.manual_seed(trial.number)
-        net = build(trial)  # asked again, the trial gives the same values; now with weights
+        net = build(trial).to(DEVICE)  # asked again, the trial gives the same values; now with weights
         optimizer = torch.optim.Adam(net.parameters(), trial.params["learning_rate"])
         for epoch in range(int(candidate.epochs)):
-            for at in torch.randperm(len(x)).split(candidate.batch_size):
+            for at in torch.randperm(len(x), device=DEVICE).split(candidate.batch_size):
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(net(x[at]), y[at]).backward()
                 optimizer.step()
@@ -68,13 +69,16 @@ def main(trials=12, storage=None):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     digits = load_digits()
     x, y = torch.tensor(digits.data / 16, dtype=torch.float32), torch.tensor(digits.target)
-    data = train_test_split(x, y, test_size=0.2, random_state=0)
+    data = [part.to(DEVICE) for part in train_test_split(x, y, test_size=0.2, random_state=0)]
     scenario = Scenario(epochs=EPOCHS, samples=len(data[0]), batch_size=BATCH, trials=trials)
+    pricer = Pricer(scenario)
 
     before = search(Plan(build, scenario, "tpe", "median"))
-    joules = before.stage.energy_j
+    facility = before.stage.energy_j
+    device = facility * (1 / pricer.site.facility_factor)
     print(f"before: {before.trials} trials, about {before.epochs_run.value:.0f} epochs on {before.hardware.title}")
-    print(f"  facility: {joules.value:.3g} J ({joules.low:.2g} to {joules.high:.2g})")
+    print(f"  facility: {facility.value:.3g} J ({facility.low:.2g} to {facility.high:.2g})")
+    print(f"  device: {device.value:.3g} J ({device.low:.2g} to {device.high:.2g})")
 
     meters = [meter for meter in find_meters().meters if meter.name != "codecarbon"]
     study = optuna.create_study(
@@ -82,8 +86,8 @@ def main(trials=12, storage=None):
         sampler=optuna.samplers.TPESampler(seed=0), pruner=optuna.pruners.MedianPruner(),
     )  # fmt: skip
     metering = {"metered": metered_by(meters)} if meters else {}
-    objective = priced(build, training(data), Pricer(scenario), **metering)
-    study.optimize(objective, trials - len(study.get_trials(deepcopy=False)), callbacks=[Ledger()])
+    objective = priced(build, training(data), pricer, **metering)
+    study.optimize(objective, max(0, trials - Ledger.totals(study).trials), callbacks=[Ledger()])
 
     totals = Ledger.totals(study)
     print(f"after: {totals.trials} trials, {totals.failed} failed, best loss {study.best_value:.3f}")

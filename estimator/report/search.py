@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from estimator.report.contract import SCHEMA_VERSION, of_interval, of_stage
 from estimator.report.layout import columns, grid
 from estimator.report.text import assumptions_table, caution_line, hardware_line
 from estimator.search.answer import SearchCost
-from estimator.search.plan import Plan, Unit
+from estimator.search.plan import Plan
 from estimator.units import duration, si
 
 _FAILURES_SHOWN = 5
@@ -54,8 +54,8 @@ def render(cost: SearchCost, width: int = 80) -> RenderableType:
         Text("\nEnergy at the facility (device + rest of the node, x PUE), without training anything", style="bold"),
         grid(columns("stage", *numbers, numbers=numbers), [row], width),
         Text(
-            f"\n{lived.value:,.0f} epochs are run ({lived.low:,.0f} to {lived.high:,.0f}), as {cost.studies} simulated "
-            "studies say"
+            f"\n{lived.value:,.0f} epochs are run ({lived.low:,.0f} to {lived.high:,.0f}): median and 90% interval of "
+            f"{cost.studies} simulated {'study' if cost.studies == 1 else 'studies'}"
         ),
     ]
     if cost.failed_trials or cost.failures:
@@ -77,24 +77,32 @@ def show(cost: SearchCost, as_json: bool) -> None:
         console.print(render(cost, console.width))
 
 
-class _Rate(ProgressColumn):
-    """Trials a second."""
+class _Pace(ProgressColumn):
+    """Trials a second since this run began, and how long the rest takes at that rate."""
 
     def render(self, task: Task) -> Text:
-        """The rate of `task`, as rich measured it."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "")
+        """The pace of `task`, which began with those that an earlier run had done (its field `before`)."""
+        here, elapsed = task.completed - task.fields["before"], task.elapsed
+        if not here or not elapsed or task.total is None:
+            return Text("")
+        rate = here / elapsed
+        return Text(f"{rate:,.{0 if rate >= 10 else 1}f}/s, {duration((task.total - task.completed) / rate)} left")
 
 
 @contextmanager
-def progress(plan: Plan) -> Iterator[tuple[Callable[[Unit], None], Callable[[str], None]]]:
-    """A progress bar on standard error: what it is to be told of units that are done, and what it says beside."""
+def progress(plan: Plan) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """A progress bar on standard error: what is to be told how many trials are done, and what says a note beside it."""
     console = Console(stderr=True, highlight=False)
-    looks = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*looks, console=console, disable=not console.is_terminal, speed_estimate_period=60) as bar:
-        task = bar.add_task("trials", total=plan.trials * plan.times)
+    looks = (TextColumn("trials"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), _Pace())
+    with Progress(*looks, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("trials", start=False, total=plan.trials * plan.times, before=0)
+
+        def done(trials: int) -> None:
+            if not bar.tasks[0].started:
+                bar.reset(task, completed=trials, before=trials)
+            bar.update(task, completed=trials)
 
         def note(text: str) -> None:
             bar.console.print(Text(f"estimate: {text}"))
 
-        yield lambda unit: bar.advance(task, unit.trials), note
+        yield done, note

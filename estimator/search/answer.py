@@ -82,22 +82,23 @@ def _added(parts: Iterable[Interval]) -> Interval:
 class Runner:
     """How a plan is run: on `jobs` processes, or on the Dask cluster at `dask`; results go to the file `out`.
 
-    `progress` is told of every unit that is done, `note` of workers that were lost.
+    `progress` is told how many trials of all studies are done, beginning with those that `out` holds already; `note`
+    of workers that were lost.
     """
 
     jobs: int = 1
     dask: str | None = None
     out: Path | None = None
-    progress: Callable[[Unit], None] = lambda unit: None
+    progress: Callable[[int], None] = lambda trials: None
     note: Callable[[str], None] = lambda text: None
 
-    def results(self, plan: Plan, units: Sequence[Unit]) -> Iterator[Result]:
-        """The units' trials, as they are done."""
+    def results(self, plan: Plan, units: Sequence[Unit], told: Callable[[int], None]) -> Iterator[Result]:
+        """The units' trials, as they are done; in this process `told` hears how many of the unit's are, meanwhile."""
         if self.dask is not None:
             return workers.with_dask(plan, units, self.dask, self.note)
-        if self.jobs > 1:
+        if self.jobs > 1 and len(units) > 1:
             return workers.with_joblib(plan, units, self.jobs, self.note)
-        return workers.here(plan, units)
+        return workers.here(plan, units, told)
 
 
 def search(plan: Plan, runner: Runner | None = None) -> SearchCost:
@@ -113,16 +114,20 @@ def search(plan: Plan, runner: Runner | None = None) -> SearchCost:
     file = ResultFile(runner.out, plan) if runner.out else None
     done = dict(file.done) if file else {}
     units = [unit for unit in plan.units() if unit not in done]
-    for unit in done:
-        runner.progress(unit)
-    interrupted = False
+    trials, interrupted = sum(unit.trials for unit in done), False
+
+    def told(of_unit: int) -> None:
+        runner.progress(trials + of_unit)
+
     try:
-        for unit, result in runner.results(plan, units):
+        told(0)
+        for unit, result in runner.results(plan, units, told):
             costs = _lost(unit, result.why) if isinstance(result, Lost) else result
             if file:
                 file.append(unit, costs)
             done[unit] = summed(unit, costs)
-            runner.progress(unit)
+            trials += unit.trials
+            told(0)
     except KeyboardInterrupt:
         interrupted = True
     studies = _studies(plan, done)

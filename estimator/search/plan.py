@@ -18,6 +18,7 @@ from estimator.search.strategies import BLIND, INDEPENDENT, pruner_of, sampler_o
 DEFAULT_TRIALS = 100
 MOST_STUDIES = 20
 _PRICED_BY_DEFAULT = 4000
+MOST_TRIALS = 10_000_000
 _BLOCK = 250
 """Trials of one unit, where trials do not depend on each other."""
 
@@ -56,8 +57,12 @@ class Plan:
         for flag, value in (("--early-stopping", self.patience), ("--studies", self.studies)):
             if value is not None and value < 1:
                 raise ScenarioError(f"{flag} is a whole number from 1 up, not {value}.")
-        if self.curves.spread < 0:
-            raise ScenarioError(f"--curve-spread is a number from 0 up, not {self.curves.spread:g}.")
+        if self.trials > MOST_TRIALS:
+            raise ScenarioError(f"--trials of a search is at most {MOST_TRIALS:,}: price fewer, and multiply.")
+        if self.seed < 0:
+            raise ScenarioError(f"--seed is a whole number from 0 up, not {self.seed}.")
+        if not 0 <= self.curves.spread <= 10:
+            raise ScenarioError(f"--curve-spread is a number from 0 to 10, not {self.curves.spread:g}.")
 
     @property
     def trials(self) -> int:
@@ -90,6 +95,14 @@ class Plan:
             file = Path(self.space.partition(".py")[0] + ".py")
             space: Any = self.space, file.read_bytes() if file.is_file() else b""
         else:
-            space = self.space.__module__, self.space.__qualname__, inspect.getsource(self.space)
+            space = _told_of(self.space)
         told = (space, self.scenario, self.sampler, self.pruner, self.patience, self.times, self.curves, self.seed)
         return hashlib.sha256(repr((told, machine)).encode()).hexdigest()[:16]
+
+
+def _told_of(build: Callable[[Any], Any]) -> Any:
+    """What tells `build` from another function: its code and what that encloses, or the very object without them."""
+    try:
+        return build.__module__, inspect.getsource(build), repr(inspect.getclosurevars(build).nonlocals)
+    except (OSError, TypeError):  # typed in, or no function
+        return repr(build)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -61,38 +62,43 @@ class ResultFile:
     def __init__(self, path: Path, plan: Plan) -> None:
         self.path = path
         self.done: dict[Unit, UnitSum] = {}
-        head = {"search": plan.fingerprint, "trials": plan.trials, "studies": plan.times}
-        if path.exists() and path.stat().st_size:
-            self._read(head)
-        else:
+        self._head = {"search": plan.fingerprint, "trials": plan.trials, "studies": plan.times}
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+            path.touch()
+        except OSError as error:
+            raise ScenarioError(f"--out {path} cannot be written ({error.strerror}): name another file.") from error
+        if path.stat().st_size:
+            self._read()
 
     def append(self, unit: Unit, costs: Iterable[TrialCost]) -> None:
         """Write the trials of a unit that is done; on disk when this returns."""
-        lines = [json.dumps(asdict(cost)) for cost in costs] + [json.dumps({"done": unit})]
+        lines = [json.dumps(told) for told in (*map(asdict, costs), {"done": unit})]
         with self.path.open("a", encoding="utf-8") as file:
+            if not file.tell():
+                lines.insert(0, json.dumps(self._head))
             file.write("\n".join(lines) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def _read(self, head: dict[str, Any]) -> None:
+    def _read(self) -> None:
         with self.path.open("r+b") as file:
             lines, whole = _lines(file), 0
             first = next(lines, None)
-            if first is None or first[0] != head:
+            if first is None or first[0] != self._head:
                 raise ScenarioError(
                     f"{self.path} holds the results of another search, or none: name another file with --out, or "
                     "delete it."
                 )
             whole, costs = first[1], list[TrialCost]()
-            for told, end in lines:
-                if "done" in told:
-                    unit = Unit(*told["done"])
-                    self.done[unit] = summed(unit, costs)
-                    whole, costs = end, []
-                else:
-                    costs.append(_cost_of(told))
+            with suppress(KeyError, TypeError):  # a line that is none of ours: the rest is run again
+                for told, end in lines:
+                    if "done" in told:
+                        unit = Unit(*told["done"])
+                        self.done[unit] = summed(unit, costs)
+                        whole, costs = end, []
+                    else:
+                        costs.append(_cost_of(told))
             file.truncate(whole)
 
 

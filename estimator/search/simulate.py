@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -50,8 +51,11 @@ class Simulation:
         self.build = load_space(plan.space) if isinstance(plan.space, str) else plan.space
         self.pricer = Pricer(plan.scenario, plan.hardware)
 
-    def run(self, unit: Unit) -> list[TrialCost]:
-        """The trials of `unit`, in their order; the same for the same unit, wherever and however often it is run."""
+    def run(self, unit: Unit, told: Callable[[int], None] = lambda trials: None) -> list[TrialCost]:
+        """The trials of `unit`, in their order; the same for the same unit, wherever and however often it is run.
+
+        After each trial `told` hears how many are done.
+        """
         plan, costs = self.plan, list[TrialCost]()
         seeds = np.random.SeedSequence([plan.seed, unit.study]).generate_state(2)
         world = World(plan.curves, int(seeds[0]))
@@ -62,7 +66,7 @@ class Simulation:
                 pruner=pruner_of(plan.pruner, math.ceil(plan.scenario.value_of("epochs"))),
             )
             objective = partial(self._trial, unit, world, costs)
-            study.optimize(objective, n_trials=unit.trials, catch=(JoulecastError,))
+            study.optimize(objective, unit.trials, catch=(JoulecastError,), callbacks=[lambda *_: told(len(costs))])
         return costs
 
     def _trial(self, unit: Unit, world: World, costs: list[TrialCost], trial: optuna.Trial) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -48,6 +49,9 @@ class Candidate:
 def load_space(spec: str) -> Build:
     """The `build` of a space file: `space.py`, or `space.py:name` and `package.module:name` for another name."""
     named = spec if ":" in spec.replace(":\\", "") else f"{spec}:build"
+    where = named.rpartition(":")[0]
+    if not (Path(where).is_file() if where.endswith(".py") else all(map(str.isidentifier, where.split(".")))):
+        raise ModelFileError(f"there is no file {where}: give the path of the Python file with `def build(trial)`")
     found = factory.named_by(named)
     if not callable(found):
         raise ModelFileError(f"{named} is no function: define `def build(trial)`, which returns the candidate's model")
@@ -80,7 +84,7 @@ def without_weights() -> Iterator[None]:
 
 def candidate(build: Build, trial: optuna.Trial, scenario: Scenario) -> Candidate:
     """What `build` makes of `trial`. Raises `CandidateError`, and `optuna.TrialPruned` where the space does."""
-    where = getattr(build, "__module__", "").removeprefix("joulecast_model_") or "the search space"
+    where = (getattr(build, "__module__", None) or "the search space").removeprefix("joulecast_model_")
     try:
         with factory.users_code(f"{where}.py"):
             made = on_meta(lambda: build(trial))
@@ -99,5 +103,6 @@ def candidate(build: Build, trial: optuna.Trial, scenario: Scenario) -> Candidat
 
 def _amount(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e18:
-        raise CandidateError(f"the trial's {name} is a number above 0, not {one_line(value, 40)}: correct the space")
+        told = one_line(repr(value), 40)
+        raise CandidateError(f"the trial's {name} is a number above 0, not {told}: correct the space")
     return float(value)

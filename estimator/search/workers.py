@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from estimator.errors import ScenarioError
 from estimator.search.plan import Plan, Unit
 from estimator.search.simulate import Simulation, TrialCost
 
 Note = Callable[[str], None]
+Told = Callable[[int], None]
 Result = tuple[Unit, "list[TrialCost] | Lost"]
 
 _ANSWERS_WITHIN_S = 5
@@ -33,19 +35,19 @@ class Lost:
     why: str
 
 
-def run_unit(plan: Plan, unit: Unit) -> list[TrialCost]:
-    """Simulate one unit in this process, which keeps what it learned for the next one of the same plan."""
-    key = plan.fingerprint
-    if key not in _ready:
+def run_unit(search: str, plan: Plan, unit: Unit) -> Result:
+    """Simulate one unit in a worker, which keeps what it learned for the next one of the same `search`."""
+    if search not in _ready:
         _ready.clear()
-        _ready[key] = Simulation(plan)
-    return _ready[key].run(unit)
+        _ready[search] = Simulation(plan)
+    return unit, _ready[search].run(unit)
 
 
-def here(plan: Plan, units: Sequence[Unit]) -> Iterator[Result]:
-    """One unit after the other."""
+def here(plan: Plan, units: Sequence[Unit], told: Told) -> Iterator[Result]:
+    """One unit after the other; `told` hears how many of its trials are done."""
+    simulation = Simulation(plan)
     for unit in units:
-        yield unit, run_unit(plan, unit)
+        yield unit, simulation.run(unit, told)
 
 
 def with_joblib(plan: Plan, units: Sequence[Unit], jobs: int, note: Note, attempt: int = 1) -> Iterator[Result]:
@@ -57,10 +59,10 @@ def with_joblib(plan: Plan, units: Sequence[Unit], jobs: int, note: Note, attemp
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    missing = dict.fromkeys(units)
+    missing, search = dict.fromkeys(units), uuid4().hex
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     try:
-        for unit, costs in parallel(delayed(_told)(plan, unit) for unit in units):
+        for unit, costs in parallel(delayed(run_unit)(search, plan, unit) for unit in units):
             del missing[unit]
             yield unit, costs
         return
@@ -69,15 +71,11 @@ def with_joblib(plan: Plan, units: Sequence[Unit], jobs: int, note: Note, attemp
     if len(left) == 1 and attempt >= _TRIES:
         yield left[0], Lost(f"{_TRIES} workers died of it")
         return
-    note(f"a worker was lost; {len(left)} units of work are begun again")
+    note("a worker was lost; what was under way is begun again")
     half = (len(left) + 1) // 2
     for part in (left[:half], left[half:]):
         if part:
             yield from with_joblib(plan, part, jobs, note, attempt + 1 if len(left) == 1 else 1)
-
-
-def _told(plan: Plan, unit: Unit) -> Result:
-    return unit, run_unit(plan, unit)
 
 
 def with_dask(plan: Plan, units: Sequence[Unit], address: str, note: Note) -> Iterator[Result]:
@@ -86,7 +84,7 @@ def with_dask(plan: Plan, units: Sequence[Unit], address: str, note: Note) -> It
     Dask itself runs the units of a lost worker again, elsewhere; one of which `_TRIES` workers died is lost.
     """
     try:
-        from distributed import Client, KilledWorker, as_completed
+        from distributed import CancelledError, Client, KilledWorker, as_completed
     except ImportError as error:
         raise ScenarioError("--dask needs Dask, which is not here: pip install 'joulecast[dask]'.") from error
     try:
@@ -96,17 +94,27 @@ def with_dask(plan: Plan, units: Sequence[Unit], address: str, note: Note) -> It
             f"--dask {address} does not answer ({error}); start a scheduler, `dask scheduler`."
         ) from error
     with client:
-        seen = _workers(client)
-        futures = {client.submit(run_unit, plan, unit, pure=False): unit for unit in units}
+        seen, search = _workers(client), uuid4().hex
+        if not seen:
+            note(f"--dask {address} has no workers yet; start some, `dask worker {address}`")
+        futures = {client.submit(run_unit, search, plan, unit, pure=False): unit for unit in units}
         for future in as_completed(list(futures)):  # type: ignore[no-untyped-call]
             unit, present = futures.pop(future), _workers(client)
             if seen - present:
-                note(f"{len(seen - present)} workers were lost; Dask runs their units again")
+                note("a worker was lost; Dask runs its work again")
             seen = present
             try:
-                yield unit, future.result()
+                yield future.result()
             except KilledWorker:
                 yield unit, Lost("its workers died every time")
+            except CancelledError as error:
+                raise ScenarioError(
+                    f"--dask {address} was lost: start it again; with --out FILE the same command goes on where it was."
+                ) from error
+            except ImportError as error:
+                raise ScenarioError(
+                    f"a worker of --dask {address} has no {error.name}: pip install 'joulecast[search]' there."
+                ) from error
             future.release()
 
 

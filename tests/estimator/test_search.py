@@ -16,10 +16,12 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.progress import Task, TaskID
 
 from estimator import Scenario, estimate
 from estimator.cli import main
 from estimator.errors import JoulecastError, ModelFileError, ScenarioError
+from estimator.report.search import _Pace
 from estimator.search import Curves, Plan, Pricer, search
 from estimator.search.answer import SearchError, mixed
 from estimator.search.curves import World
@@ -175,7 +177,10 @@ def test_early_stopping_ends_a_trial_that_no_longer_gets_better():
         ({"pruner": "halving:one"}, "--pruner halving takes a number from 2"),
         ({"patience": 0}, "--early-stopping is a whole number from 1 up"),
         ({"studies": 0}, "--studies is a whole number from 1 up"),
-        ({"curves": Curves(spread=-1)}, "--curve-spread is a number from 0 up"),
+        ({"curves": Curves(spread=-1)}, "--curve-spread is a number from 0 to 10"),
+        ({"curves": Curves(spread=math.nan)}, "--curve-spread is a number from 0 to 10"),
+        ({"seed": -1}, "--seed is a whole number from 0 up"),
+        ({"trials": 10**9}, "--trials of a search is at most 10,000,000"),
     ],
 )
 def test_what_no_plan_can_be_is_refused_with_the_remedy(options, sentence):
@@ -324,7 +329,8 @@ def test_a_space_may_prune_a_trial_itself():
     ("name", "value", "sentence"),
     [
         ("epochs", -1, "the trial's epochs is a number above 0, not -1"),
-        ("samples", "many", "the trial's samples is a number above 0, not many"),
+        ("samples", "many", "the trial's samples is a number above 0, not 'many'"),
+        ("batch_size", "8", "the trial's batch_size is a number above 0, not '8'"),
         ("batch_size", 2.5, "the trial's batch_size is a whole number, not 2.5"),
     ],
 )
@@ -363,6 +369,12 @@ def test_a_file_that_is_no_space_says_so(tmp_path, text, sentence):
 
 
 # ---- the command
+
+
+@pytest.mark.parametrize("spec", ["missing.py", "missing.py:build", "./missing", "."])
+def test_a_space_that_is_not_there_says_so(spec):
+    with pytest.raises(ModelFileError, match=r"there is no file .*: give the path of the Python file with `def build"):
+        load_space(spec)
 
 
 @pytest.fixture
@@ -433,3 +445,12 @@ def test_the_examples_space_can_be_searched():
     cost = search(_plan(str(space), sampler="tpe", trials=4, studies=1))
     assert cost.failed_trials == 0
     assert math.isfinite(cost.stage.energy_j.value)
+
+
+def test_the_pace_is_that_of_this_run_alone():
+    """By hand: 40 of 100 trials were there before; 10 more in 5 s are 2 a second, so the last 50 take 25 s."""
+    task = Task(TaskID(0), "trials", 100, 40, _get_time=lambda: 5.0, fields={"before": 40})
+    task.start_time = 0.0
+    assert _Pace().render(task).plain == ""
+    task.completed = 50
+    assert _Pace().render(task).plain == "2.0/s, 25.0 s left"
