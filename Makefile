@@ -42,7 +42,7 @@ accuracy: $(VENV)/installed
 # Needs nothing but PyTorch, timm, transformers, scikit-learn, click, rich and NVML's bindings: about 8 and 9 minutes.
 GPU_PYTHON ?= $(BIN)/python
 calibrate-gpu:
-	$(GPU_PYTHON) -m calibration calibrate --hardware cuda:0 --minutes 7 --name gpu --out $(RUNS)
+	$(GPU_PYTHON) -m calibration calibrate --hardware cuda:0 --minutes 6 --name gpu --out $(RUNS)
 accuracy-gpu:
 	$(GPU_PYTHON) -m calibration.validate --profile $(RUNS)/gpu.profile.json --rounds 2 --out $(RUNS)
 

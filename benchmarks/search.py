@@ -97,19 +97,25 @@ def _differences(build: Callable[[Random], nn.Module], inputs: Sequence[int], nu
 
 
 class _Stamps:
-    """When units were done, and how many trials they had."""
+    """When how many trials were done."""
 
     def __init__(self) -> None:
-        self.start, self.rows = time.perf_counter(), list[tuple[float, int]]()
+        self.rows: list[tuple[float, int]] = []
 
-    def __call__(self, unit: Any) -> None:
-        self.rows.append((time.perf_counter(), unit.trials))
+    def __call__(self, trials: int) -> None:
+        self.rows.append((time.perf_counter(), trials))
 
     def rates(self) -> tuple[float, float]:
-        """Trials a second, of the first tenth of the units (cold, with the start) and of the second half (warm)."""
-        tenth, half = max(1, len(self.rows) // 10), len(self.rows) // 2
-        cold = sum(trials for _, trials in self.rows[:tenth]) / (self.rows[tenth - 1][0] - self.start)
-        return cold, sum(trials for _, trials in self.rows[half:]) / (self.rows[-1][0] - self.rows[half - 1][0])
+        """Trials a second, of the first tenth (cold, with the start) and of the second half (warm)."""
+
+        def rate(first: int, last: int) -> float:
+            (begun_s, before), (ended_s, after) = (
+                next(row for row in self.rows if row[1] >= trials) for trials in (first, last)
+            )
+            return (after - before) / (ended_s - begun_s)
+
+        total = self.rows[-1][1]
+        return rate(0, total // 10), rate(total // 2, total)
 
 
 def _rates(runner: Runner, seed: int) -> tuple[float, float]:

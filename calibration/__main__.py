@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ class _Group(click.Group):
             ctx.exit(2)
 
 
+def _finite(ctx: click.Context, option: click.Parameter, value: float) -> float:
+    """Click takes nan and inf for numbers in every range."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a time.", ctx, option)
+    return value
+
+
 @click.group(cls=_Group)
 def main() -> None:
     """Learn a machine from measured runs, and check predictions against it."""
@@ -31,7 +39,11 @@ def main() -> None:
 @main.command("calibrate")
 @click.option("--hardware", default="auto", metavar="DEVICE", help="cpu, cuda:0, ...  [default: a GPU, else the CPU]")
 @click.option(
-    "--minutes", type=click.FloatRange(min=0.2), default=5.0, help="How long to measure networks.  [default: 5]"
+    "--minutes",
+    type=click.FloatRange(min=0.2),
+    callback=_finite,
+    default=5.0,
+    help="How long to measure networks.  [default: 5]",
 )
 @click.option("--name", metavar="NAME", help="The profile's name, for --hardware.  [default: from the device's]")
 @click.option(
@@ -40,17 +52,23 @@ def main() -> None:
     help="Where profile and record go.  [default: the user's data directory]",
 )
 @click.option(
-    "--dtype", "dtypes", multiple=True, type=click.Choice(["float32", "bfloat16", "float16"]), help="Repeatable."
+    "--dtype",
+    "dtypes",
+    multiple=True,
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Repeatable.  [default: float32; on a GPU bfloat16 too]",
 )
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(min=0),
+    callback=_finite,
     default=30.0,
     metavar="S",
     help="Wait for a quiet machine.  [default: 30]",
 )
 @click.option("--allow-busy", is_flag=True, help="Calibrate on a busy machine all the same.")
+@click.option("--fresh", is_flag=True, help="Measure anew: the record of an earlier calibration is replaced.")
 def calibrate_command(
     hardware: str,
     minutes: float,
@@ -59,6 +77,7 @@ def calibrate_command(
     dtypes: tuple[str, ...],
     wait_s: float,
     allow_busy: bool,
+    fresh: bool,
 ) -> None:
     """Learn this machine: measure random networks for some minutes, and write a profile for --hardware.
 
@@ -66,9 +85,11 @@ def calibrate_command(
     """
     from calibration.report import profile_lines
     from calibration.session import calibrate
+    from profilers.load import LoadPolicy
 
-    done = calibrate(hardware, minutes, name=name, out=out, dtypes=dtypes, wait_s=wait_s, allow_busy=allow_busy)
-    for line in profile_lines(done.machine, done.path, done.discarded):
+    policy = LoadPolicy(wait_s=wait_s, allow_busy=allow_busy)
+    done = calibrate(hardware, minutes, name=name, out=out, dtypes=dtypes, policy=policy, fresh=fresh)
+    for line in profile_lines(done.machine, done.path, done.discarded, done.failures):
         click.echo(line)
 
 
@@ -84,23 +105,40 @@ def calibrate_command(
 @click.option(
     "--optimizer", default="adam", type=click.Choice(["sgd", "momentum", "adam", "adamw"]), help="[default: adam]"
 )
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    default=30.0,
+    metavar="S",
+    help="Wait for a quiet machine.  [default: 30]",
+)
+@click.option("--allow-busy", is_flag=True, help="Measure on a busy machine all the same.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-def verify_command(model: str, as_json: bool, **options: Any) -> None:
-    """Predict MODEL on this machine, then run it and measure, and show both with the error."""
-    from calibration.report import verified_lines
-    from calibration.verify import verify
+def verify_command(
+    model: str, trust: bool, as_json: bool, wait_s: float, allow_busy: bool, inputs: tuple[str, ...], **options: Any
+) -> None:
+    """Predict MODEL on this machine, then run it and measure, and show both with the error.
 
-    checks = verify(model, **options)
+    Exit code 1 where a measurement lies outside of the predicted interval.
+    """
+    from calibration.report import verified_json, verified_lines
+    from calibration.verify import verify
+    from estimator.scenario import Scenario
+    from profilers.load import LoadPolicy
+
+    policy = LoadPolicy(wait_s=wait_s, allow_busy=allow_busy, say=lambda line: click.echo(line, err=True))
+    verified = verify(model, Scenario(inputs=inputs, **options), trust=trust, policy=policy)
     if as_json:
         import json
-        from dataclasses import asdict
 
-        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        click.echo(json.dumps(verified_json(verified), indent=2))
     else:
-        for line in verified_lines(checks):
+        for line in verified_lines(verified):
             click.echo(line)
-    sys.exit(0 if all(check.within for check in checks) else 1)
+    sys.exit(0 if verified.within else 1)
 
 
 if __name__ == "__main__":

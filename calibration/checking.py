@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from calibration.known_networks import Known
@@ -11,6 +13,7 @@ from calibration.measuring import energy_of, free, passes, workload_of
 from calibration.networks import with_data
 from calibration.stopwatch import stopwatch_of
 from calibration.timing import Run
+from estimator.errors import FOREIGN_ERRORS
 from estimator.workload import Workload
 from profilers.meter import Meter
 
@@ -46,15 +49,24 @@ def to_check(networks: Iterable[Known], dtypes: Sequence[str] = ("float32",)) ->
     return [Checked(known, dtype, workload_of(known.network(dtype))) for known in networks for dtype in dtypes]
 
 
-def measure_round(checks: Iterable[Checked], device: str, meters: Sequence[Meter] = ()) -> None:
-    """Measure every network once."""
+def measure_round(checks: list[Checked], device: str, meters: Sequence[Meter] = ()) -> None:
+    """Measure every network once. One that does not run on the device is taken off the list, and that is said."""
+    for check in list(checks):
+        try:
+            _measure(check, device, meters)
+        except FOREIGN_ERRORS as error:
+            checks[:] = [other for other in checks if other is not check]
+            why = (str(error).splitlines() or [""])[0][:200]
+            print(f"{check.known.name} does not run on {device} in {check.dtype}: {why}", file=sys.stderr, flush=True)
+        with suppress(RuntimeError):  # of a device that answers nothing any more
+            free(device)
+
+
+def _measure(check: Checked, device: str, meters: Sequence[Meter]) -> None:
     stopwatch = stopwatch_of(device)
-    for check in checks:
-        run = Run(with_data(check.known.network(check.dtype), device), stopwatch)
-        batch_s = run.warm_up()
-        check.seconds.append(run.whole(passes(batch_s)[0]).total_s)
-        joules, _ = energy_of(run, batch_s, meters, stopwatch)
-        if joules is not None:
-            check.joules.append(joules)
-        del run
-        free(device)
+    run = Run(with_data(check.known.network(check.dtype), device), stopwatch)
+    batch_s = run.warm_up()
+    check.seconds.append(run.whole(passes(batch_s)[0]).total_s)
+    joules, _ = energy_of(run, batch_s, meters, stopwatch)
+    if joules is not None:
+        check.joules.append(joules)

@@ -6,15 +6,15 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from calibration.errors import CalibrationError
 from calibration.measuring import draw, free, measured
 from calibration.networks import Network
 from calibration.samples import Header, Record, Sample, append, begin, read
+from estimator.errors import FOREIGN_ERRORS
 from estimator.op_features import describe
 from estimator.op_times import roofline_s
 from estimator.workload import Workload
@@ -31,7 +31,7 @@ _CELL = 1.4
 """Ops whose features differ by less than a factor of exp(1.4) = 4 count as seen together."""
 
 _PATIENCE = 5
-"""So many samples in a row may be disturbed before the machine counts as busy."""
+"""So many samples in a row may be disturbed before the machine counts as busy, or fail before the device does."""
 
 _TYPICAL = (2e11, 2e10, 3e-6)
 """FLOP/s, bytes/s and seconds a launch, of any machine: they weigh the ops of a network against each other."""
@@ -76,7 +76,8 @@ def open_record(path: Path, header: Header, idle_w: Callable[[], float | None]) 
             f"{name} {theirs[name]!r}, now {ours[name]!r}" for name in ours if ours[name] != theirs[name]
         )
         raise CalibrationError(
-            f"{path} was begun on another machine or with other software ({differ}): remove it, or name another --out."
+            f"{path} was begun on another machine or with other software ({differ}): begin anew with --fresh, or name "
+            "another --out."
         )
     return record
 
@@ -94,13 +95,18 @@ class Collection:
     not count. Each sample is appended to `path` before it is yielded.
 
     A sample during which other work was seen is thrown away (`discarded`); after `_PATIENCE` of them in a row it waits
-    for a quiet machine, as `policy` says.
+    for a quiet machine, as `policy` says. A network that does not run on the device is passed over (`failures` says
+    why); after `_PATIENCE` of them in a row it raises `CalibrationError`.
     """
 
     def __init__(
         self, path: Path, record: Record, seconds: float, meters: Sequence[Meter], policy: LoadPolicy | None
     ) -> None:
         self.discarded = 0
+        self.failures: list[str] = []
+        self.begun_at_s = max((sample.at_s for sample in record.samples), default=0.0)
+        """Seconds that the record held already."""
+        self._failed_in_a_row = 0
         self._path, self._header, self._seconds = path, record.header, seconds
         self._meters, self._policy, self._record = meters, policy, record
 
@@ -110,7 +116,7 @@ class Collection:
             known = draw(sample.seed, header.device, header.dtypes)
             if known is not None:
                 seen.add(known[1])
-        spent_s = max((sample.at_s for sample in self._record.samples), default=0.0)
+        spent_s = self.begun_at_s
         networks = _drawn_from(max((sample.seed for sample in self._record.samples), default=-1) + 1, header)
         for count in itertools.count(len(self._record.samples)):
             if spent_s >= self._seconds:
@@ -119,29 +125,42 @@ class Collection:
             judged = count % JUDGED == 0
             candidates = list(itertools.islice(networks, 1 if judged else CANDIDATES))
             seed, network, workload = max(candidates, key=lambda one: seen.novelty(one[2]))
-            watch = self._policy.begin(self._meters, working=True) if self._policy else None
-            try:
-                sample = measured(seed, network, workload, header.device, self._meters)
-            except torch.cuda.OutOfMemoryError:  # a smaller GPU than the largest networks need
-                spent_s += time.perf_counter() - begun_s
-                del candidates, network
-                free(header.device)
-                continue
-            disturbed = watch is not None and bool(watch.load().busy) and not (self._policy and self._policy.allow_busy)
+            taken, disturbed = self._attempt(seed, network, workload)
             spent_s += time.perf_counter() - begun_s
             del candidates, network
-            free(header.device)
+            with suppress(RuntimeError):  # of a device that answers nothing any more
+                free(header.device)
             if disturbed:
                 self.discarded, in_a_row = self.discarded + 1, in_a_row + 1
                 if in_a_row >= _PATIENCE and self._policy is not None:
                     self._policy.wait_until_quiet(self._meters)
                     in_a_row = 0
-                continue
-            in_a_row = 0
-            seen.add(workload)
-            sample = replace(sample, at_s=spent_s, judged=judged)
-            append(self._path, sample)
-            yield sample
+            elif taken is not None:
+                in_a_row = 0
+                seen.add(workload)
+                sample = replace(taken, at_s=spent_s, judged=judged)
+                append(self._path, sample)
+                yield sample
+
+    def _attempt(self, seed: int, network: Network, workload: Workload) -> tuple[Sample | None, bool]:
+        """The sample, None where the network does not run here; and whether other work ran beside it."""
+        device, policy = self._header.device, self._policy
+        watch = policy.begin(self._meters, working=True) if policy else None
+        try:
+            sample = measured(seed, network, workload, device, self._meters)
+        except FOREIGN_ERRORS as error:  # too little memory, or a kernel that this device lacks
+            self.failures.append(
+                f"network {seed}: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+            )
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= _PATIENCE:
+                raise CalibrationError(
+                    f"{_PATIENCE} networks in a row did not run on {device} ({self.failures[-1]}): see that nothing "
+                    "else takes its memory and that other programs run there, then start again."
+                ) from error
+            return None, False
+        self._failed_in_a_row = 0
+        return sample, watch is not None and bool(watch.load().busy) and not (policy and policy.allow_busy)
 
 
 def collect(

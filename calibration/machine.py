@@ -12,10 +12,10 @@ import torch
 from calibration.errors import CalibrationError
 from calibration.samples import Header
 from profilers.discovery import find_meters
-from profilers.errors import MeterError
 from profilers.fingerprint import fingerprint
+from profilers.load import LoadPolicy
 from profilers.meter import Meter
-from profilers.session import measure_idle
+from profilers.session import QUIET, measure_idle
 
 IDLE_S = 5.0
 """How long idle power is measured ahead of a calibration."""
@@ -33,6 +33,11 @@ class Target:
     def meter(self) -> str:
         """The meters' names, or that there is none."""
         return ", ".join(meter.name for meter in self.meters) or "none"
+
+    @property
+    def other_cores(self) -> float | None:
+        """From how many cores of other work on the machine is busy: a GPU needs few of many. None: the usual limit."""
+        return max(1.0, self.logical_cpus / 2) if self.header.device.startswith("cuda") else None
 
 
 def _torch_device(hardware: str) -> torch.device:
@@ -58,12 +63,12 @@ def _meters(device: torch.device) -> tuple[Meter, ...]:
     """What reads this device's joules: its own NVML sensor, or the CPU's RAPL. Never a modelled one."""
     if device.type == "cpu":
         return tuple(m for m in find_meters(["rapl"]).meters if m.components())
-    visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
-    index = device.index or 0
-    try:
-        return find_meters(["nvml"], visible=visible[index] if index < len(visible) else str(index)).meters
-    except MeterError:
-        return ()
+    cuda: Any = torch.cuda
+    uuid, index = getattr(cuda.get_device_properties(device), "uuid", ""), device.index or 0
+    visible = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    place = visible[index] if index < len(visible) else str(index)
+    names = [*([f"GPU-{uuid}", f"MIG-{uuid}"] if uuid else []), place]  # CUDA and NVML need not count alike
+    return next((meters for name in names if (meters := find_meters(["nvml"], visible=name).meters)), ())
 
 
 def target_of(hardware: str, dtypes: Sequence[str] = ()) -> Target:
@@ -80,9 +85,11 @@ def target_of(hardware: str, dtypes: Sequence[str] = ()) -> Target:
     return Target(header, meters, os.cpu_count() or 1)
 
 
-def idle_power_w(meters: Sequence[Meter]) -> float | None:
+def idle_power_w(meters: Sequence[Meter], policy: LoadPolicy = QUIET) -> float | None:
     """Watts of the idle device; None where no meter reads them."""
     if not meters:
         return None
-    powers = measure_idle(meters, IDLE_S).power_w
-    return sum(powers.values()) if powers else None
+    powers = measure_idle(meters, IDLE_S, policy=policy).power_w
+    counted = {part.name for meter in meters for part in meter.components() if part.in_total}
+    known = [power for name, power in powers.items() if name in counted]
+    return sum(known) if known else None

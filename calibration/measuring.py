@@ -59,7 +59,8 @@ def _op_seconds(workload: Workload, run: Run, passes: int) -> tuple[float | None
     times = run.ops_in_context(passes)
     ops = [op for op in workload.ops if op.phase != "optimizer"]
     found = beside(ops, times.names)
-    steps = by_parameter(times.step_s, [op.bytes_moved for op in workload.ops if op.phase == "optimizer"])
+    moved = [op.bytes_moved for op in workload.ops if op.phase == "optimizer"]
+    steps = by_parameter(times.step_s, moved, at_once=times.step_at_once)
     return (*(None if at is None else times.seconds[at] for at in found), *steps)
 
 

@@ -54,9 +54,9 @@ _FAMILIES: tuple[tuple[str, float, Callable[[random.Random], tuple[nn.Module, tu
 def _filled(t: Tensor, device: str, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     """Data for a meta tensor: small normal numbers (0 and denormals are slower or faster), token 0 upwards."""
     if t.dtype.is_floating_point:
-        return torch.empty(t.shape).normal_(0, 0.5, generator=generator).to(device, dtype)
+        return torch.empty(t.shape, device=device, dtype=dtype).normal_(0, 0.5, generator=generator)
     most = 2 if t.dtype == torch.bool else 100
-    return torch.randint(0, most, t.shape, generator=generator).to(device, t.dtype)
+    return torch.randint(0, most, t.shape, generator=generator, device=device).to(t.dtype)
 
 
 def drawn(seed: int, dtypes: Sequence[str] = ("float32",), batches: Sequence[int] = (1,)) -> Network:
@@ -76,7 +76,7 @@ def drawn(seed: int, dtypes: Sequence[str] = ("float32",), batches: Sequence[int
 
 def with_data(network: Network, device: str, seed: int = 0) -> Network:
     """`network` (on meta) with weights and inputs on `device` ("cpu", "cuda:0"), floating ones in its dtype."""
-    generator, dtype = torch.Generator().manual_seed(seed), getattr(torch, network.dtype)
+    generator, dtype = torch.Generator(device).manual_seed(seed), getattr(torch, network.dtype)
     module = network.module.to(dtype).to_empty(device=device)
     with torch.no_grad():
         for name, t in [*module.named_parameters(), *module.named_buffers()]:

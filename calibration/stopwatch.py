@@ -8,15 +8,18 @@ from typing import Any, Protocol
 
 import torch
 
-WAIT_S = 1.2e-4
-"""How long a GPU is kept waiting ahead of a timed op: longer than the host takes to queue the op and its marks."""
+WAIT_S, LONGEST_WAIT_S = 1.2e-4, 1e-2
+"""How long a GPU is kept waiting ahead of a timed op, at least and at most."""
+
+_SPARE = 1.5
+"""It waits so many times as long as the host took the last time."""
 
 
 class Stopwatch(Protocol):
     """Sets marks, and tells the seconds between them once the work is done."""
 
-    def ready(self) -> None:
-        """See to it that what comes next is not held up by what calls it."""
+    def ready(self, host_s: float = 0.0) -> None:
+        """See to it that what comes next is not held up by what calls it; `host_s`: what that took the last time."""
 
     def mark(self) -> Any:
         """A mark behind all that was started before it."""
@@ -31,7 +34,7 @@ class Stopwatch(Protocol):
 class HostClock:
     """For devices that run an op while it is called."""
 
-    def ready(self) -> None:
+    def ready(self, host_s: float = 0.0) -> None:
         """Nothing to wait for."""
 
     def mark(self) -> float:
@@ -50,17 +53,18 @@ class CudaEvents:
     """For CUDA: events in the current stream. `cuda` is `torch.cuda` or its like.
 
     An event pair around an op would also hold the time in which the GPU waited for the host to launch it. `ready`
-    therefore lets the GPU spin for `WAIT_S`, in which the host queues the op and both its marks.
+    therefore lets the GPU spin for longer than the host takes to queue the op and both its marks.
     """
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
         self._device, self._cuda = device, cuda
+        cuda.set_device(device)  # events and waits go to the current device
         clock_khz = getattr(cuda.get_device_properties(device), "clock_rate", None) or 1.5e6
-        self._cycles = int(WAIT_S * clock_khz * 1e3)
+        self._clock_hz = 1e3 * clock_khz
 
-    def ready(self) -> None:
+    def ready(self, host_s: float = 0.0) -> None:
         """Queue a wait on the GPU."""
-        self._cuda._sleep(self._cycles)
+        self._cuda._sleep(int(min(max(WAIT_S, _SPARE * host_s), LONGEST_WAIT_S) * self._clock_hz))
 
     def mark(self) -> Any:
         """A recorded event."""

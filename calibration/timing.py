@@ -35,6 +35,13 @@ _BACKWARD = "backward of a fused call"
 FUSED = RECURRENT | {"scaled_dot_product_attention", _BACKWARD}
 """Names that `OpTimer` gives to calls that count as one op."""
 
+_OF_CUDNN = {
+    f"{library}_batch_norm{direction}": f"native_batch_norm{direction}"
+    for library in ("cudnn", "miopen")
+    for direction in ("", "_backward")
+}
+"""Names that ops have on a GPU alone, and those that they are traced by."""
+
 _OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-4),
     "momentum": lambda parameters: torch.optim.SGD(parameters, lr=1e-4, momentum=0.9),
@@ -55,24 +62,30 @@ class WholeTime:
 
 @dataclass(frozen=True)
 class OpTimes:
-    """Median seconds of the ops of one batch, in the order they ran: forward and backward, and the optimizer's."""
+    """Median seconds of the ops of one batch, in the order they ran: forward and backward, and the optimizer's.
+
+    `step_at_once`: the optimizer's ops are on many parameters at once, as on a GPU.
+    """
 
     names: tuple[str, ...]
     seconds: tuple[float, ...]
     step_s: tuple[float, ...]
+    step_at_once: bool
 
 
 class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sets a mark before and after every op that the tracer would record. `names` and `marks` run in parallel.
 
-    An entry of `marks` is a list of pairs: a fused call's backward pass dispatches several ops.
+    An entry of `marks` is a list of pairs: a fused call's backward pass dispatches several ops. `host_s`: how long the
+    host took for each pair, in the order in which they were set; `before`: the same, the last time.
     """
 
-    def __init__(self, stopwatch: Stopwatch, facts: dict[Any, OpFacts]) -> None:
+    def __init__(self, stopwatch: Stopwatch, facts: dict[Any, OpFacts], before: Sequence[float] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
         self.marks: list[list[tuple[Any, Any]]] = []
-        self._stopwatch, self._facts = stopwatch, facts
+        self.host_s: list[float] = []
+        self._stopwatch, self._facts, self._before = stopwatch, facts, before
         self.step_begins: int | None = None
         """The first entry that belongs to the optimizer's step."""
         self._calls: list[int] = []  # first and one-past-last autograd node of each fused call, in turn
@@ -86,21 +99,24 @@ class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             facts = self._facts[func] = OpFacts.of(func)
         if facts.free:
             return func(*args, **(kwargs or {}))
-        entry = self._entry(facts.name_of(kwargs or {}))
-        self._stopwatch.ready()
+        return self._timed(self._entry(facts.name_of(kwargs or {})), lambda: func(*args, **(kwargs or {})))
+
+    def _timed(self, entry: int, run: Callable[[], Any]) -> Any:
+        """Run one op between two marks."""
+        at = len(self.host_s)
+        self._stopwatch.ready(self._before[at] if at < len(self._before) else 0.0)
+        begun_s = time.perf_counter()
         start = self._stopwatch.mark()
-        out = func(*args, **(kwargs or {}))
+        out = run()
         self.marks[entry].append((start, self._stopwatch.mark()))
+        self.host_s.append(time.perf_counter() - begun_s)
         return out
 
     def call(self, name: str, run: Callable[[], Any]) -> Any:
         """Time a whole call as one op."""
         entry, first = self._new(name), _get_sequence_nr()
         with _disable_current_modes():  # it chooses its kernels as if nobody looked
-            self._stopwatch.ready()
-            start = self._stopwatch.mark()
-            out = run()
-            self.marks[entry].append((start, self._stopwatch.mark()))
+            out = self._timed(entry, run)
         if _get_sequence_nr() > first:
             self._calls += [first, _get_sequence_nr()]
         return out
@@ -201,29 +217,32 @@ class Run:
     def ops_in_context(self, passes: int) -> OpTimes:
         """Every op of a batch, timed in the order in which they run."""
         facts: dict[Any, OpFacts] = {}
-        times, steps, names = list[list[float]](), list[list[float]](), list[str]()
+        times, steps = list[list[float]](), list[list[float]]()
+        names, host_s = list[str](), list[float]()
         for _ in range(passes):
-            timer = OpTimer(self._stopwatch, facts)
+            timer = OpTimer(self._stopwatch, facts, host_s)
             with _FusedCalls(timer), timer:
                 self(timer.begin_step)
             seconds = timer.seconds()
             times.append(seconds[: timer.step_begins])
             steps.append(seconds[len(times[-1]) :])
-            names = timer.names[: timer.step_begins]
-        return OpTimes(tuple(names), _medians(times), _medians(steps))
+            names, host_s = timer.names, timer.host_s
+        begins = len(times[-1])
+        at_once = any(name.startswith(("_foreach", "_fused")) for name in names[begins:])
+        return OpTimes(tuple(names[:begins]), _medians(times), _medians(steps), at_once)
 
 
 def _medians(passes: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(statistics.median(of_op) for of_op in zip(*passes, strict=True))
 
 
-def by_parameter(step_s: Sequence[float], moved: Sequence[int]) -> list[float]:
+def by_parameter(step_s: Sequence[float], moved: Sequence[int], *, at_once: bool = False) -> list[float]:
     """Seconds of an optimizer's step for each parameter tensor, of which the step moves so many bytes.
 
     On a CPU PyTorch's optimizers go through the parameters one by one, with the same ops for each. Ops on many
-    parameters at once (on a GPU) are shared out by the bytes.
+    parameters `at_once` (on a GPU) are shared out by the bytes.
     """
-    if moved and len(step_s) % len(moved) == 0:
+    if moved and not at_once and len(step_s) % len(moved) == 0:
         each = len(step_s) // len(moved)
         return [sum(step_s[i : i + each]) for i in range(0, len(step_s), each)]
     total_s, total = sum(step_s), sum(moved) or 1
@@ -236,7 +255,7 @@ def beside(ops: Sequence[Op], names: Sequence[str]) -> list[int | None]:
     Networks run as they were traced but for a few ops (a layout that meta tensors do not have, say).
     """
     traced = ["fused" if op.kind in ("attention", "rnn") else op.name for op in ops]
-    timed = ["fused" if name in FUSED else name for name in names]
+    timed = ["fused" if name in FUSED else _OF_CUDNN.get(name, name) for name in names]
     found: list[int | None] = [None] * len(ops)
     for start, at, length in SequenceMatcher(None, traced, timed, autojunk=False).get_matching_blocks():
         found[start : start + length] = range(at, at + length)

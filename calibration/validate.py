@@ -130,7 +130,7 @@ def check_here(hardware: str, minutes: float, out: Path) -> tuple[list[Case], st
     The second value says how noisy the machine was.
     """
     target = target_of(hardware)
-    policy = LoadPolicy()
+    policy = LoadPolicy(limit_cores=target.other_cores)
     policy.wait_until_quiet(target.meters)
     checks = to_check(known_networks(), target.header.dtypes)
     record_path = out / "accuracy.record.jsonl"
@@ -155,7 +155,7 @@ def check_calibrated(path: Path, rounds: int, out: Path) -> tuple[list[Case], st
     """Check known networks on the device of the profile at `path`, with the record beside it for the baselines."""
     machine = load(path)
     target = target_of(machine.device, machine.dtypes)
-    LoadPolicy().wait_until_quiet(target.meters)
+    LoadPolicy(limit_cores=target.other_cores).wait_until_quiet(target.meters)
     checks = to_check(known_networks(), machine.dtypes)
     begun_s = time.monotonic()
     for done in range(rounds):

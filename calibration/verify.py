@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import nn
 
 from calibration.errors import CalibrationError
-from calibration.machine import target_of
+from calibration.machine import Target, target_of
 from calibration.measuring import energy_of, passes
 from calibration.networks import Network, with_data
 from calibration.stopwatch import stopwatch_of
 from calibration.timing import Run
+from estimator.calibrated import base_of
 from estimator.energy import price
 from estimator.errors import FOREIGN_ERRORS
 from estimator.footprint import as_loaded, input_specs, workload_of
@@ -23,8 +22,11 @@ from estimator.inputs import build_inputs
 from estimator.scenario import Scenario
 from estimator.selection import choose
 from estimator.uncertainty import Interval
+from profilers.load import LoadPolicy
+from profilers.session import QUIET
 
 Quantity = Literal["duration", "energy"]
+_BY_DEFAULT = Scenario()
 
 
 @dataclass(frozen=True)
@@ -51,28 +53,58 @@ class Check:
         return self.measured is None or self.predicted.low <= self.measured <= self.predicted.high
 
 
-def _torch_device(profile: HardwareProfile) -> str:
-    return profile.torch_device or ("cuda:0" if profile.asynchronous and torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True)
+class Verified:
+    """The checks of a model, and what is to be said about them."""
+
+    checks: tuple[Check, ...]
+    calibrated: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def within(self) -> bool:
+        """Whether no measurement contradicts its prediction."""
+        return all(check.within for check in self.checks)
 
 
-def _run(network: Network, device: str, what: str) -> Run:
-    try:
-        return Run(with_data(network, device), stopwatch_of(device))
-    except FOREIGN_ERRORS as error:
+def _target(profile: HardwareProfile) -> tuple[Target, tuple[str, ...]]:
+    """The device of this machine that `profile` is of, and what differs from the calibration."""
+    device = profile.torch_device or ("cuda:0" if profile.asynchronous else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
         raise CalibrationError(
-            f"{what} cannot be run on {device} ({str(error)[:120]}): verify another model."
-        ) from error
+            f"{profile.name} is a GPU, and PyTorch sees none here: verify on the machine that has it, or name this "
+            "machine's device with --hardware."
+        )
+    target = target_of(device)
+    here = target.header.device_name
+    if not profile.torch_device:
+        like = base_of(device, here).name == profile.name
+        return target, () if like else (f"measured on {here}, which is not {profile.name}",)
+    if here != profile.title:
+        raise CalibrationError(
+            f"{profile.name} was calibrated on {profile.title}, and this is {here}: verify there, or run "
+            "`estimate calibrate` here."
+        )
+    if profile.torch_version not in ("", torch.__version__):
+        return target, (f"calibrated with torch {profile.torch_version}, measured with {torch.__version__}",)
+    return target, ()
 
 
 def _checks(
-    module: nn.Module, network: Network, predicted: tuple[Interval, Interval], profile: HardwareProfile, phase: str
+    network: Network, predicted: tuple[Interval, Interval], profile: HardwareProfile, target: Target, phase: str
 ) -> list[Check]:
-    device = _torch_device(profile)
-    meters, stopwatch = target_of(device).meters, stopwatch_of(device)
-    run = _run(network, device, phase)
-    batch_s = run.warm_up()
-    whole = run.whole(passes(batch_s)[0])
-    joules, status = energy_of(run, whole.total_s, meters, stopwatch)
+    device = target.header.device
+    try:
+        stopwatch = stopwatch_of(device)
+        run = Run(with_data(network, device), stopwatch)
+        batch_s = run.warm_up()
+        whole = run.whole(passes(batch_s)[0])
+        joules, status = energy_of(run, whole.total_s, target.meters, stopwatch)
+    except FOREIGN_ERRORS as error:
+        raise CalibrationError(
+            f"{phase} cannot be run on {device} ({str(error)[:120]}): give a smaller --batch-size, or verify another "
+            "model."
+        ) from error
     seconds, energy = predicted
     return [
         Check(phase, "duration", "s", seconds, whole.total_s, "measured", whole.scatter, profile.name),
@@ -81,37 +113,27 @@ def _checks(
 
 
 def verify(
-    model: str,
-    *,
-    hardware: str = "auto",
-    batch_size: int = 32,
-    inference_batch_size: int = 1,
-    inputs: Sequence[str] = (),
-    dtype: str = "float32",
-    optimizer: str = "adam",
-    trust: bool = False,
-) -> list[Check]:
+    model: str, scenario: Scenario = _BY_DEFAULT, *, trust: bool = False, policy: LoadPolicy = QUIET
+) -> Verified:
     """Predict and measure one inference batch and one training step of `model` (as `estimate.model` takes it).
 
-    Energies are those of the device. Weights are random: speed depends on shapes.
+    Energies are those of the device. Weights are random: speed depends on shapes. Raises `BusyError` on a busy machine.
     """
-    scenario = Scenario(
-        hardware=hardware,
-        batch_size=batch_size,
-        inference_batch_size=inference_batch_size,
-        inputs=tuple(inputs),
-        dtype=dtype,
-        optimizer=optimizer,
-    )
     profile, _ = choose(scenario)
+    target, notes = _target(profile)
+    policy = replace(policy, limit_cores=target.other_cores)
+    policy.wait_until_quiet(target.meters)
     found: list[Check] = []
-    for phase, asked, used in (("inference", inference_batch_size, None), ("training", batch_size, optimizer)):
+    for phase, size in (("inference", "inference_batch_size"), ("training", "batch_size")):
+        optimizer = scenario.value_of("optimizer") if phase == "training" else None
         loaded = as_loaded(model, trust=trust)  # anew: running gives it weights
         specs, _ = input_specs(loaded, scenario)
-        batch = loaded.fixed_batch or asked
-        workload = workload_of(loaded, specs, batch, scenario, training=used is not None)
+        batch, dtype = loaded.fixed_batch or scenario.value_of(size), scenario.value_of("dtype")
+        workload = workload_of(loaded, specs, batch, scenario, training=optimizer is not None)
         estimate = price(workload, profile)
         args, kwargs = build_inputs(specs, batch, getattr(torch, dtype))
-        network = Network(loaded.name, used, dtype, loaded.module, tuple(args), dict(kwargs))
-        found += _checks(loaded.module, network, (estimate.duration_s, estimate.energy_j), profile, phase)
-    return found
+        network = Network(loaded.name, optimizer, dtype, loaded.module, tuple(args), dict(kwargs))
+        watch = policy.begin(target.meters, working=True)
+        found += _checks(network, (estimate.duration_s, estimate.energy_j), profile, target, phase)
+        notes += tuple(f"{phase} was disturbed: {other}" for other in watch.load().busy)
+    return Verified(tuple(found), profile.status == "calibrated", notes)

@@ -21,7 +21,7 @@ def base_of(device: str, device_name: str) -> HardwareProfile:
 def _source(machine: CalibratedMachine) -> str:
     power = "joules measured" if machine.power else "no meter: power from its spec sheet"
     return (
-        f"calibrated here on {machine.networks} random networks in {machine.seconds / 60:.1f} min, "
+        f"calibrated on {machine.networks} random networks in {machine.seconds / 60:.1f} min, "
         f"{machine.created[:10]}; torch {machine.software.get('torch', '?')}; {power}"
     )
 
@@ -36,6 +36,7 @@ def profile_from(machine: CalibratedMachine) -> HardwareProfile:
         status="calibrated",
         op_times=machine.op_times,
         torch_device=machine.device,
+        torch_version=machine.software.get("torch", ""),
         clock_hz=None,
         source=_source(machine),
     )

@@ -11,6 +11,7 @@ import binascii
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -236,6 +237,8 @@ def _power(raw: Mapping[str, Any] | None) -> Power | None:
 def _machine(raw: Mapping[str, Any]) -> CalibratedMachine:
     if raw["joulecast_profile"] != SCHEMA_VERSION:
         raise ValueError(f"its schema version is {raw['joulecast_profile']!r}, ours {SCHEMA_VERSION}")
+    if not is_name(_text(raw["name"])) or not re.fullmatch(r"cpu|cuda(:\d{1,3})?", _text(raw["device"])):
+        raise ValueError("its name or its device is none")
     texts = ("name", "device", "device_name", "catalogue_name", "created", "machine_id", "meter")
     return CalibratedMachine(
         **{name: _text(raw[name]) for name in texts},
@@ -261,9 +264,10 @@ def load(path: Path) -> CalibratedMachine:
     except OSError as error:
         raise HardwareError(f"the profile {path} cannot be read ({error.strerror}): check its path.") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        why = f"{type(error).__name__}: {str(error)[:120]}"
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise HardwareError(
-            f"{path} is not a profile that this joulecast can use ({why}): make it again with `estimate calibrate`."
+            f"{path} is not a profile that this joulecast can use ({why[:120]}): remove it, or make it again with "
+            "`estimate calibrate`."
         ) from error
 
 
@@ -273,10 +277,14 @@ def kept() -> Iterator[Path]:
     yield from sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
+def is_name(name: str) -> bool:
+    """Whether a profile may be called so: no path, nothing that a shell or a file system minds."""
+    return bool(name) and name != "auto" and len(name) <= 100 and all(c.isalnum() or c in "._-" for c in name)
+
+
 def path_of(name: str) -> Path | None:
     """The file that `name` means: a path that ends as profiles do, or the name of a kept profile; else None."""
     if name.endswith(SUFFIX):
         return Path(name)
     kept_there = directory() / f"{name}{SUFFIX}"
-    plain = name and all(c.isalnum() or c in "._-" for c in name)
-    return kept_there if plain and kept_there.is_file() else None
+    return kept_there if is_name(name) and kept_there.is_file() else None

@@ -47,6 +47,15 @@ def _detected(clock_hz: float | None) -> tuple[HardwareProfile, Assumption]:
     return profile, Assumption("hardware", profile.name, "", "default", source, _FLAG)
 
 
+def _listed(name: str) -> catalogue.Device:
+    """The device of the catalogue; where it has none, the error names the calibrated profiles too."""
+    try:
+        return catalogue.find(name)
+    except HardwareError as error:
+        mine = ", ".join(path.name.removesuffix(profile_file.SUFFIX) for path in profile_file.kept())
+        raise HardwareError(f"{error} Calibrated: {mine}." if mine else str(error)) from error
+
+
 def choose(scenario: Scenario, given: HardwareProfile | None = None) -> tuple[HardwareProfile, Assumption]:
     """The profile for `scenario`, and the assumption that says how it was chosen.
 
@@ -65,7 +74,7 @@ def choose(scenario: Scenario, given: HardwareProfile | None = None) -> tuple[Ha
     path = profile_file.path_of(name)
     if path is not None and clock_hz is not None:
         raise HardwareError(f"{_CLOCK} is for devices by name; {name} was calibrated at its own clock. Leave it away.")
-    profile = profile_from(profile_file.load(path)) if path else profile_of(catalogue.find(name), clock_hz)
+    profile = profile_from(profile_file.load(path)) if path else profile_of(_listed(name), clock_hz)
     return profile, Assumption("hardware", profile.name, "", "given", profile.source, _FLAG)
 
 

@@ -67,6 +67,8 @@ class LoadPolicy:
     allow_busy: bool = False
     watch: Callable[[Sequence[Meter], float, bool], Watch] | None = None
     """How to look (meters, limit in cores, whether our own work is under way); None: psutil and the meters."""
+    say: Callable[[str], object] | None = None
+    """Told once, in words, that it waits, and for what."""
 
     def begin(self, meters: Sequence[Meter], *, working: bool) -> Watch:
         """Begin a look. `working`: our own work runs meanwhile, so that a GPU in use says nothing."""
@@ -80,7 +82,7 @@ class LoadPolicy:
         sleep: Callable[[float], None] = time.sleep,
     ) -> Load:
         """Look until the machine is quiet; after `wait_s` raise `BusyError`, or go on where that is allowed."""
-        ends_s = clock() + (0.0 if self.allow_busy else self.wait_s)
+        ends_s, told = clock() + (0.0 if self.allow_busy else self.wait_s), False
         while True:
             watch = self.begin(meters, working=False)
             sleep(self.look_s)
@@ -92,6 +94,9 @@ class LoadPolicy:
                     f"the machine is busy after {self.wait_s:g} s of waiting: {'; '.join(seen.busy)}. Stop that work, "
                     "wait longer with --wait, or pass --allow-busy to measure all the same and mark the run"
                 )
+            if self.say is not None and not told:
+                self.say(f"Waiting up to {self.wait_s:g} s for a quiet machine: {'; '.join(seen.busy)}")
+                told = True
 
 
 class SystemWatch:

@@ -22,7 +22,7 @@ _ROOM_FOR_SOURCES = 110
 _COUNTED = frozenset({"epochs", "samples", "devices", "trials", "inferences"})
 
 _STATUS_WORDS = {
-    "calibrated": "calibrated on this machine",
+    "calibrated": "calibrated",
     "published": "fitted on published measurements of this device",
     "datasheet": "NOT measured: priced from its spec sheet, so the intervals are wide",
     "generic": "UNKNOWN device: priced as the catalogue's median, so the intervals are very wide",

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,6 +130,34 @@ def test_disturbed_samples_are_thrown_away(tmp_path, simulated):
     work = collect(path, open_record(path, header(), lambda: None), 3.0, (), policy)
     taken = list(work)
     assert work.discarded == 2 and len(read(path).samples) == len(taken)
+
+
+def _failing(monkeypatch, broken: range) -> None:
+    """The `broken`-th networks to be measured do not run."""
+    works, count = collecting.measured, iter(range(10_000))
+
+    def measured(*args):
+        if next(count) in broken:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 90 GiB")
+        return works(*args)
+
+    monkeypatch.setattr(collecting, "measured", measured)
+
+
+def test_a_network_that_does_not_run_here_is_passed_over(tmp_path, simulated, monkeypatch):
+    _failing(monkeypatch, range(1, 3))
+    path = tmp_path / "record.jsonl"
+    work = collect(path, open_record(path, header(), lambda: None), 3.0)
+    assert len(list(work)) == len(read(path).samples) > 2
+    assert len(work.failures) == 2 and work.failures[0].endswith("CUDA out of memory.")
+
+
+def test_a_device_on_which_nothing_runs_any_more_ends_it(tmp_path, simulated, monkeypatch):
+    _failing(monkeypatch, range(2, 10_000))
+    path = tmp_path / "record.jsonl"
+    with pytest.raises(CalibrationError, match=r"5 networks in a row .*out of memory"):
+        list(collect(path, open_record(path, header(), lambda: None), 60.0))
+    assert len(read(path).samples) == 2  # what was measured is kept
 
 
 def test_what_was_seen_is_no_longer_new():

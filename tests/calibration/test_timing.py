@@ -56,6 +56,31 @@ def test_an_optimizers_ops_go_to_their_parameters():
     assert by_parameter([1.0, 2.0, 3.0, 4.0], [8, 8]) == [3.0, 7.0]
     assert by_parameter([1.0, 2.0], [30, 10, 20]) == [1.5, 0.5, 1.0]  # shared out by bytes
     assert by_parameter([], []) == []
+    assert by_parameter([1.0, 3.0], [30, 10], at_once=True) == [3.0, 1.0]  # two ops on two parameters at once
+
+
+def test_an_op_that_has_another_name_on_a_gpu_is_found():
+    ops = [SimpleNamespace(name=name, kind="norm") for name in ("native_batch_norm", "native_batch_norm_backward")]
+    assert beside(ops, ["cudnn_batch_norm", "relu", "cudnn_batch_norm_backward"]) == [0, 2]
+
+
+class _Asked(HostClock):
+    """A clock that writes down how long it was told that the host takes."""
+
+    def __init__(self) -> None:
+        self.told: list[float] = []
+
+    def ready(self, host_s: float = 0.0) -> None:
+        self.told.append(host_s)
+
+
+def test_the_wait_before_an_op_is_told_what_its_host_took_the_last_time():
+    network, watch = drawn(1)[0][1], _Asked()
+    run = Run(with_data(network, "cpu"), watch)
+    run.warm_up()
+    run.ops_in_context(2)
+    half = len(watch.told) // 2
+    assert half > 0 and set(watch.told[:half]) == {0.0} and all(s > 0 for s in watch.told[half:])
 
 
 class _Cuda:
@@ -78,6 +103,9 @@ class _Cuda:
 
         self.Event = Event
 
+    def set_device(self, device) -> None:
+        self.log.append(str(device))
+
     def get_device_properties(self, device):
         return SimpleNamespace(clock_rate=1_000_000)  # kHz
 
@@ -91,11 +119,18 @@ class _Cuda:
 
 def test_a_gpu_is_kept_busy_until_the_op_and_its_marks_are_queued():
     cuda = _Cuda()
-    watch = CudaEvents(torch.device("cuda:0"), cuda)
+    watch = CudaEvents(torch.device("cuda:1"), cuda)
     watch.ready()
     start = watch.mark()
     cuda.now_s += 7e-6
     end = watch.mark()
     assert watch.seconds([(start, end)]) == [pytest.approx(7e-6)]
-    assert cuda.log == ["wait", "mark", "mark", "synchronize"]
+    assert cuda.log == ["cuda:1", "wait", "mark", "mark", "synchronize"]
     assert cuda.now_s == pytest.approx(1.2e-4 + 7e-6)
+
+
+@pytest.mark.parametrize(("host_s", "wait_s"), [(0.0, 1.2e-4), (2e-5, 1.2e-4), (1e-3, 1.5e-3), (1.0, 1e-2)])
+def test_a_gpu_waits_half_as_long_again_as_the_host_takes_within_bounds(host_s, wait_s):
+    cuda = _Cuda()
+    CudaEvents(torch.device("cuda:0"), cuda).ready(host_s)
+    assert cuda.now_s == pytest.approx(wait_s)

@@ -68,6 +68,8 @@ HOSTILE = {
     "a list": lambda p: p.write_text("[]"),
     "a pickle": lambda p: p.write_bytes(b"\x80\x04\x95\x0f\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix"),
     "another version": lambda p: _changed(p, joulecast_profile=99),
+    "a device that is none": lambda p: _changed(p, device="meta"),
+    "a name with a path": lambda p: _changed(p, name="../up"),
     "no op times": lambda p: _changed(p, op_times={}),
     "text for a number": lambda p: _changed(p, seconds="long"),
     "not a number": lambda p: p.write_text(p.read_text().replace('"seconds": ', '"seconds": NaN, "x": ')),
@@ -118,6 +120,8 @@ def test_hardware_finds_a_kept_profile_by_name_and_by_path(calibrated, path):
         assert "40 random networks" in assumption.source
     with pytest.raises(HardwareError, match="clock"):
         selection.choose(Scenario(hardware="mine", clock_mhz=900))
+    with pytest.raises(HardwareError, match=r"unknown hardware 'yours'.* Calibrated: mine\."):
+        selection.choose(Scenario(hardware="yours"))
 
 
 def test_auto_takes_the_profile_of_this_machine_alone(calibrated, monkeypatch):

@@ -94,6 +94,14 @@ def test_the_limit_decides() -> None:
     assert Load(1.0, None, 0.2).busy == ()
 
 
+def test_that_it_waits_and_for_what_is_said_once() -> None:
+    clock, said = Clock(), list[str]()
+    policy = LoadPolicy(wait_s=9.0, look_s=1.0, watch=ScriptedWatch(2.0, 2.0, 2.0), say=said.append)
+    policy.wait_until_quiet((), clock, clock.advance)
+    (line,) = said
+    assert "9 s" in line and "miner (pid 7)" in line
+
+
 def test_waiting_ends_in_a_refusal_that_says_what_was_seen() -> None:
     clock = Clock()
     policy = LoadPolicy(wait_s=5.0, look_s=1.0, watch=ScriptedWatch(*[2.0] * 99))
