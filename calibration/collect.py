@@ -160,7 +160,10 @@ class Collection:
                 ) from error
             return None, False
         self._failed_in_a_row = 0
-        return sample, watch is not None and bool(watch.load().busy) and not (policy and policy.allow_busy)
+        busy = watch is not None and bool(watch.load().busy)
+        if policy and policy.allow_busy:
+            return replace(sample, disturbed=busy), False
+        return sample, busy
 
 
 def collect(

@@ -146,6 +146,7 @@ def fit(record: Record, name: str, logical_cpus: int, meter: str) -> CalibratedM
         meter=meter,
         seconds=max(network.sample.at_s for network in networks),
         networks=len(networks),
+        disturbed=sum(network.sample.disturbed for network in networks),
         dtypes=header.dtypes,
         errors=errors,
         learning_curve=curve,

@@ -19,6 +19,8 @@ def profile_lines(
 ) -> Iterator[str]:
     """What was learned of a machine, and how well it holds."""
     yield f"{machine.device_name}: {machine.networks} networks in {machine.seconds / 60:.1f} min"
+    if machine.disturbed:
+        yield f"  BESIDE OTHER WORK: {machine.disturbed} of them; trust this profile little"
     if discarded:
         yield f"  {discarded} more were thrown away: other work ran beside them"
     if failures:

@@ -39,8 +39,8 @@ class Sample:
     """One network, measured. Seconds are those of one batch.
 
     `op_s` runs beside the traced ops, None where an op did not run as traced. `energy_j` is that of one batch, None
-    where no meter measured it. `at_s`: seconds since the calibration's start. `judged`:
-    drawn without choosing what is new, so that errors on it are those on any such network.
+    where no meter measured it. `at_s`: seconds since the calibration's start. `judged`: drawn without choosing what is
+    new, so that errors on it are those on any such network. `disturbed`: other work ran beside it, and was let.
     """
 
     seed: int
@@ -53,6 +53,7 @@ class Sample:
     energy_status: str
     at_s: float = 0.0
     judged: bool = False
+    disturbed: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def _sample(raw: Mapping[str, Any]) -> Sample:
         energy_status=str(raw["energy_status"]),
         at_s=_number(raw["at_s"]),
         judged=raw["judged"] is True,
+        disturbed=raw.get("disturbed") is True,
     )
 
 

@@ -20,8 +20,9 @@ def base_of(device: str, device_name: str) -> HardwareProfile:
 
 def _source(machine: CalibratedMachine) -> str:
     power = "joules measured" if machine.power else "no meter: power from its spec sheet"
+    busy = f", {machine.disturbed} of them beside other work" if machine.disturbed else ""
     return (
-        f"calibrated on {machine.networks} random networks in {machine.seconds / 60:.1f} min, "
+        f"calibrated on {machine.networks} random networks{busy}, in {machine.seconds / 60:.1f} min, "
         f"{machine.created[:10]}; torch {machine.software.get('torch', '?')}; {power}"
     )
 

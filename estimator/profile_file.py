@@ -71,7 +71,8 @@ class CalibratedMachine:
     """What a calibration learned. `device_name`: as its driver names it; `catalogue_name`: the profile it builds on.
 
     `errors` by "inference" and "training", of durations; `power` is None where no meter read joules.
-    `learning_curve`: (minutes, median absolute error of unseen networks).
+    `learning_curve`: (minutes, median absolute error of unseen networks). `disturbed`: of the `networks`, those beside
+    which other work ran.
     """
 
     name: str
@@ -91,6 +92,7 @@ class CalibratedMachine:
     learning_curve: tuple[tuple[float, float], ...]
     power: Power | None
     op_times: OpTimes
+    disturbed: int = 0
 
 
 def directory() -> Path:
@@ -252,6 +254,7 @@ def _machine(raw: Mapping[str, Any]) -> CalibratedMachine:
         learning_curve=tuple((_number(m, 0), _number(e, 0)) for m, e in raw["learning_curve"]),
         power=_power(raw["power"]),
         op_times=_op_times(raw["op_times"]),
+        disturbed=int(_number(raw.get("disturbed", 0), 0)),
     )
 
 

@@ -132,6 +132,16 @@ def test_disturbed_samples_are_thrown_away(tmp_path, simulated):
     assert work.discarded == 2 and len(read(path).samples) == len(taken)
 
 
+def test_samples_that_may_be_disturbed_are_marked(tmp_path, simulated):
+    looks = iter([0.0, 3.0, 0.0] + [0.0] * 100)
+    policy = LoadPolicy(allow_busy=True, watch=lambda meters, limit, working: _Busy(next(looks)))
+    path = tmp_path / "record.jsonl"
+    work = collect(path, open_record(path, header(), lambda: None), 3.0, (), policy)
+    list(work)
+    assert work.discarded == 0
+    assert [one.disturbed for one in read(path).samples][:3] == [False, True, False]
+
+
 def _failing(monkeypatch, broken: range) -> None:
     """The `broken`-th networks to be measured do not run."""
     works, count = collecting.measured, iter(range(10_000))
