@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click_default_group import DefaultGroup
 
 from estimator import search_command
 from estimator.errors import JoulecastError
+from estimator.scenario_options import scenario_options
 from estimator.words import printable
 
 if TYPE_CHECKING:
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
 
 _LAYERS_SHOWN = 5
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
 _EXAMPLES = """
 \b
 Examples:
   estimate model.pt --epochs 10 --samples 100000
-  estimate model.pt --hardware a100 --region germany --trials 50 --inferences 1e6
-  estimate net.py:Net --input 3x32x32        a class in your own script
-  estimate timm:resnet50 --json              a model of a library
-  estimate compare wide.pt deep.pt           models side by side
-  estimate search space.py --trials 200      an architecture search
-  estimate hardware rtx-4090                 what the catalogue knows of a device
-  estimate regions germany                   carbon intensities
+  estimate model.pt --hardware a100 --region germany --inferences 1e6
+  estimate net.py:Net --input 3x32x32    a class in your own script
+  estimate timm:resnet50 --json          a model of a library
+  estimate compare wide.pt deep.pt       models side by side
+  estimate search space.py --trials 200  an architecture search
+  estimate calibrate                     learn this machine, once
+  estimate hardware rtx-4090             what is known of a device
+  estimate regions germany               carbon intensities
 """
 
 
@@ -63,11 +62,6 @@ class _Group(DefaultGroup):  # type: ignore[misc]
             ctx.exit(2)
 
 
-def _auto_in_any_case(ctx: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    """`AUTO` is auto; the names of devices are read by the catalogue."""
-    return "auto" if name is not None and name.strip().lower() == "auto" else name
-
-
 @click.group(cls=_Group, default="model", default_if_no_args=False, epilog=_EXAMPLES)
 @click.version_option(package_name="joulecast")
 def main() -> None:
@@ -77,67 +71,23 @@ def main() -> None:
     """
 
 
-_OPTIONS: tuple[Callable[[_F], _F], ...] = (
-    click.option("--epochs", type=float, help="Passes over the samples.  [default: 10]"),
-    click.option("--samples", type=float, help="Samples in the training set.  [default: 100000]"),
-    click.option("--batch-size", type=int, help="Samples of a training step.  [default: 32]"),
-    click.option("--inference-batch-size", type=int, help="Samples of an inference.  [default: 1]"),
-    click.option(
-        "--input",
-        "inputs",
-        multiple=True,
-        metavar="SHAPE",
-        help="One sample's shape: 3x224x224, tokens:512, NAME=SHAPE; repeat for several inputs.",
-    ),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="[default: float32]"),
-    click.option("--optimizer", type=click.Choice(["sgd", "momentum", "adam", "adamw"]), help="[default: adam]"),
-    click.option(
-        "--freeze",
-        multiple=True,
-        metavar="PATTERN",
-        help="Parameters or modules that are not trained, such as 'layer[1-3].*'; repeatable.",
-    ),
-    click.option("--overhead", type=float, help="Force the share of training that is not the forward pass."),
-    click.option("--trials", type=int, metavar="H", help="Trials of an architecture search."),
-    click.option("--search-epochs", type=float, help="Epochs of one trial.  [default: --epochs]"),
-    click.option("--search-samples", type=float, help="Samples of one trial.  [default: --samples]"),
-    click.option("--inferences", type=float, metavar="N", help="Inferences over the lifetime."),
-    click.option(
-        "--hardware",
-        metavar="NAME",
-        callback=_auto_in_any_case,
-        help="A device (see `estimate hardware`), a calibrated profile, or auto.  [default: auto]",
-    ),
-    click.option(
-        "--clock-mhz", type=float, metavar="MHZ", help="A GPU clock that is locked.  [default: its boost clock]"
-    ),
-    click.option("--devices", type=int, metavar="N", help="Devices that share the training.  [default: 1]"),
-    click.option("--region", metavar="NAME", help="A country or cloud region (see `estimate regions`)."),
-    click.option("--carbon-intensity", type=float, metavar="G", help="Grid carbon intensity in gCO2e/kWh."),
-    click.option("--pue", type=float, help="Facility energy over IT energy.  [default: 1.58]"),
-)
-
-
-def _scenario_options(command: _F) -> _F:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
 @main.command("model")
 @click.argument("model")
-@_scenario_options
+@scenario_options
 @click.option("--top", type=click.IntRange(min=0), default=None, metavar="N", help="Layers shown.  [default: 5]")
 @click.option("--cross-check", is_flag=True, help="Our FLOPs beside fvcore's and torch's own counter.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
 def model_command(model: str, top: int | None, cross_check: bool, as_json: bool, trust: bool, **options: Any) -> None:
-    """Estimate MODEL: a .pt or .pt2 file, a Hugging Face directory, file.py:Net, or timm:NAME.
+    """Say what MODEL (a file, file.py:Net, timm:NAME, ...) will cost.
 
     \b
-    MODEL   a pickled nn.Module (.pt, .pth), a torch.export program (.pt2), a directory with the config.json
-            of transformers or diffusers, a factory `file.py:Net` or `package.module:callable`,
-            timm:NAME, torchvision:NAME, transformers:DIR_OR_TYPE, mlp:INPUTxDEPTHxWIDTH
+    MODEL is one of
+      a pickled nn.Module (.pt, .pth), or a torch.export program (.pt2)
+      a directory with the config.json of transformers or diffusers
+      a factory, `file.py:Net` or `package.module:callable`: your code is run
+      timm:NAME, torchvision:NAME or transformers:DIR_OR_TYPE
+      mlp:INPUTxDEPTHxWIDTH, a fully connected network by its shape
     """
     from estimator.report.streams import stdout_to_stderr
     from estimator.scenario import Scenario
@@ -178,9 +128,17 @@ def _print(footprint: Footprint, check: CrossCheck | None, top: int | None, as_j
 
 @main.command("compare")
 @click.argument("models", nargs=-1, required=True)
-@_scenario_options
-@click.option("--quality", "qualities", multiple=True, metavar="NAME=Q", help="A model's quality: more is better.")
-@click.option("--within", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Quality given up.")
+@scenario_options
+@click.option(
+    "--quality", "qualities", multiple=True, metavar="NAME=Q", help="A model's quality, more is better; repeatable."
+)
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0),
+    default=0.01,
+    metavar="Q",
+    help="Name the cheapest within Q of the best quality.  [default: 0.01]",
+)
 @click.option(
     "--sweep", "sweeps", multiple=True, metavar="OPTION=A,B", help="Each value of an option in turn; repeatable."
 )
@@ -189,12 +147,14 @@ def _print(footprint: Footprint, check: CrossCheck | None, top: int | None, as_j
 @click.option("--trust", is_flag=True, help="Allow code inside the model files to run. Only for files you made.")
 @click.pass_context
 def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool, **options: Any) -> None:
-    """Put MODELS side by side: what each costs, why, and which to take.
+    """Put MODELS side by side: what each costs, and which to take.
+
+    MODELS are whatever `estimate model` takes, and families by their shape, "mlp:100x[10,30]x[50,100]" (input x
+    depths x widths).
 
     \b
     estimate compare wide.pt deep.pt --quality wide=0.91 --quality deep=0.93
-    estimate compare "mlp:100x[10,20,30]x[10,100,300]"          a family: input x depths x widths
-    estimate compare timm:resnet50 --sweep batch-size=1,8,32 --sweep hardware=a100,h100-sxm
+    estimate compare timm:resnet50 --sweep batch-size=1,8 --sweep hardware=a100,t4
     """
     from estimator.report.streams import stdout_to_stderr
     from estimator.scenario import Scenario
@@ -223,13 +183,16 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
         ctx.exit(1)
 
 
-main.add_command(search_command.among(_scenario_options))
+main.add_command(search_command.among(scenario_options))
 
 
 @main.command("hardware")
 @click.argument("name", required=False)
 def hardware_command(name: str | None) -> None:
-    """List the devices of the catalogue, or show what is known of NAME."""
+    """List devices and calibrated profiles, or all facts of NAME.
+
+    NAME is what --hardware takes: a device of the catalogue, a profile that `estimate calibrate` made, or its file.
+    """
     from estimator.report import tables
 
     tables.show_hardware(name)
@@ -238,7 +201,10 @@ def hardware_command(name: str | None) -> None:
 @main.command("regions")
 @click.argument("name", required=False)
 def regions_command(name: str | None) -> None:
-    """List carbon intensities of countries and cloud regions, or those that match NAME."""
+    """List carbon intensities of all regions, or of those like NAME.
+
+    A region is a country or the region of a cloud.
+    """
     from estimator.report import tables
 
     tables.show_regions(name)
@@ -251,28 +217,28 @@ _PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False, 
 @main.command("measure", context_settings=_PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def measure_command(arguments: tuple[str, ...]) -> None:
-    """Run a command and say what it really drew: `estimate measure -- python train.py`."""
+    """Run a command and say what it really drew."""
     _profilers("measure", arguments)
 
 
 @main.command("meters", context_settings=_PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def meters_command(arguments: tuple[str, ...]) -> None:
-    """Show what this machine can measure, and for what it cannot: why, and the remedy."""
+    """Show what can be measured here; if not, why, and the remedy."""
     _profilers("meters", arguments)
 
 
 @main.command("calibrate", context_settings=_PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def calibrate_command(arguments: tuple[str, ...]) -> None:
-    """Learn this machine in about 5 minutes: `estimate calibrate`, or --hardware cuda:0 --minutes 8."""
+    """Learn this machine by measuring it for about 5 minutes."""
     _calibration("calibrate", arguments)
 
 
 @main.command("verify", context_settings=_PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def verify_command(arguments: tuple[str, ...]) -> None:
-    """Predict MODEL on this machine, then run and measure it, and show both: `estimate verify model.pt`."""
+    """Predict MODEL, then run and measure it here, and show both."""
     _calibration("verify", arguments)
 
 

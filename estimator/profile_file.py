@@ -277,7 +277,13 @@ def load(path: Path) -> CalibratedMachine:
 def kept() -> Iterator[Path]:
     """The profiles in `directory`, newest first."""
     found = directory().glob(f"*{SUFFIX}")
-    yield from sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    yield from sorted(found, key=lambda path: path.lstat().st_mtime, reverse=True)  # a link may lead nowhere
+
+
+def name_of(path: Path) -> str:
+    """What --hardware calls a kept profile: its file's name without the suffix, or all its path where that is none."""
+    name = path.name.removesuffix(SUFFIX)
+    return name if is_name(name) else str(path)
 
 
 def is_name(name: str) -> bool:

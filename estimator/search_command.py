@@ -49,11 +49,13 @@ def among(scenario_options: Callable[[click.Command], click.Command]) -> click.C
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Processes.")
 @click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster of this scheduler.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="JSON lines, one a trial.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a line of JSON per trial."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.pass_context
 def _search(ctx: click.Context, /, space: str, as_json: bool, **options: Any) -> None:
-    """Price the architecture search of SPACE before it runs, without training.
+    """Price an architecture search before it runs, without training.
 
     SPACE is a Python file with `build(trial) -> nn.Module` in Optuna's define-by-run style; it is run, as with
     `python SPACE`. An interrupted search goes on where it was when it is given the same --out FILE again.

@@ -10,18 +10,24 @@ from estimator.calibrated import profile_from
 from estimator.errors import HardwareError
 from estimator.facts import Assumption
 from estimator.hardware import HardwareProfile, from_datasheet, profile_of
+from estimator.profile_file import CalibratedMachine
 from estimator.scenario import Scenario
 
 _FLAG = "--hardware"
 _CLOCK = "--clock-mhz"
 
 
+def is_here(found: CalibratedMachine, present: Sequence[machine.Seen]) -> bool:
+    """Whether a profile is of one of the devices `present` in this machine, as far as their names tell."""
+    return found.device_name in {seen.name for seen in present} and found.logical_cpus == os.cpu_count()
+
+
 def _calibrated(present: Sequence[machine.Seen]) -> HardwareProfile | None:
-    """The newest kept profile that was calibrated on the device of this machine."""
-    names = {seen.name for seen in present if seen.kind == "gpu"} or {seen.name for seen in present}
+    """The newest kept profile of this machine's GPU; of its CPU only where it has no GPU."""
+    eligible = [seen for seen in present if seen.kind == "gpu"] or present
     for path in profile_file.kept():
         found = profile_file.load(path)
-        if found.device_name in names and found.logical_cpus == os.cpu_count():
+        if is_here(found, eligible):
             return profile_from(found)
     return None
 
@@ -47,12 +53,12 @@ def _detected(clock_hz: float | None) -> tuple[HardwareProfile, Assumption]:
     return profile, Assumption("hardware", profile.name, "", "default", source, _FLAG)
 
 
-def _listed(name: str) -> catalogue.Device:
+def device_of(name: str) -> catalogue.Device:
     """The device of the catalogue; where it has none, the error names the calibrated profiles too."""
     try:
         return catalogue.find(name)
     except HardwareError as error:
-        mine = ", ".join(path.name.removesuffix(profile_file.SUFFIX) for path in profile_file.kept())
+        mine = ", ".join(profile_file.name_of(path) for path in profile_file.kept())
         raise HardwareError(f"{error} Calibrated: {mine}." if mine else str(error)) from error
 
 
@@ -74,7 +80,7 @@ def choose(scenario: Scenario, given: HardwareProfile | None = None) -> tuple[Ha
     path = profile_file.path_of(name)
     if path is not None and clock_hz is not None:
         raise HardwareError(f"{_CLOCK} is for devices by name; {name} was calibrated at its own clock. Leave it away.")
-    profile = profile_from(profile_file.load(path)) if path else profile_of(_listed(name), clock_hz)
+    profile = profile_from(profile_file.load(path)) if path else profile_of(device_of(name), clock_hz)
     return profile, Assumption("hardware", profile.name, "", "given", profile.source, _FLAG)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from estimator import carbon, catalogue
+from estimator import carbon, catalogue, profile_file, selection
 from estimator.grid import Intensity
+from estimator.report import profiles
 from estimator.report.layout import columns, grid
 from estimator.units import si
 from estimator.words import printable
@@ -30,11 +31,11 @@ def _show_all(console: Console) -> None:
     ]
     heads = columns("name", *rates, numbers=rates)
     console.print(grid(heads, rows, console.width, title="Devices of the catalogue (dense rates)"))
+    profiles.show_kept(console)
     console.print(Text("\n`estimate hardware NAME` shows every value with its source.", style="dim"))
 
 
-def _show_device(name: str, console: Console) -> None:
-    device = catalogue.find(name)
+def _show_device(device: catalogue.Device, console: Console) -> None:
     year = f", {device.year}" if device.year else ""
     sources = list(dict.fromkeys(fact.source for fact in device.facts.values()))
     rows = []
@@ -52,12 +53,17 @@ def _print_dim(console: Console, line: str) -> None:
 
 
 def show_hardware(name: str | None) -> None:
-    """Print all devices, or every fact of the one that `name` means. Raises `HardwareError` for an unknown name."""
+    """Print all devices and calibrated profiles, or every fact of what `--hardware NAME` means.
+
+    Raises `HardwareError` for an unknown name.
+    """
     console = Console(highlight=False)
-    if name:
-        _show_device(name, console)
-    else:
+    if not name:
         _show_all(console)
+    elif path := profile_file.path_of(name):
+        profiles.show_profile(path, console)
+    else:
+        _show_device(selection.device_of(name), console)
 
 
 def _place(intensity: Intensity) -> str:

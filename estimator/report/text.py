@@ -29,6 +29,10 @@ _STATUS_WORDS = {
 }
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _model_lines(footprint: Footprint) -> Iterator[Text]:
     facts, served, step = footprint.model, footprint.inference_workload, footprint.training_workload
     yield Text.assemble((printable(facts.name), "bold"), " ", (f"({printable(facts.form)})", "dim"))
@@ -36,15 +40,15 @@ def _model_lines(footprint: Footprint) -> Iterator[Text]:
     yield Text(f"  {facts.parameters:,} parameters{trained}")
     yield Text(
         f"  one inference: {si(served.flops_per_sample, 'FLOP')} (2 per multiply-accumulate), "
-        f"{si(served.bytes_per_sample, 'B')} moved, {len(served.ops)} ops"
+        f"{si(served.bytes_per_sample, 'B')} moved, {_many(len(served.ops), 'op')}"
     )
     yield Text(
         f"  one training sample: {si(step.flops_per_sample, 'FLOP')}, {si(step.bytes_per_sample, 'B')} moved, "
-        f"{len(step.ops)} ops a step"
+        f"{_many(len(step.ops), 'op')} a step"
     )
     shown = [f"{count} {printable(name)}" for name, count in list(facts.layer_types.items())[:6]]
     more = len(facts.layer_types) - len(shown)
-    yield Text(f"  layers: {', '.join(shown)}" + (f" and {more} more types" if more > 0 else ""))
+    yield Text(f"  layers: {', '.join(shown)}" + (f" and {_many(more, 'more type')}" if more > 0 else ""))
     yield hardware_line(footprint.hardware)
 
 

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from torch import nn
 
 from estimator import Scenario, estimate, to_dict
-from estimator.cli import _OPTIONS, main
+from estimator.cli import main
 from estimator.scenario import SCENARIO_FIELDS
+from estimator.scenario_options import OPTIONS
 from tests.estimator.test_contract import check_keys
 
 CPU = ("--hardware", "i9-9900k")
@@ -106,8 +107,17 @@ def test_every_field_of_a_scenario_is_an_option():
     command = main.commands["model"]
     options = {option.name for option in command.params}
     assert set(SCENARIO_FIELDS) <= options
-    assert len(_OPTIONS) == len(SCENARIO_FIELDS)
+    assert len(OPTIONS) == len(SCENARIO_FIELDS)
     assert all(option.help for option in command.params if option.param_type_name == "option")
+
+
+@pytest.mark.parametrize("command", ["", *main.commands])
+def test_help_fits_a_terminal_of_80_columns(command):
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(main, [*command.split(), "--help"])
+    assert done.exit_code == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    listed = done.stdout.partition("Commands:")[2].partition("Examples:")[0]
+    assert not any(line.endswith("...") for line in listed.splitlines())  # cut
 
 
 def test_top_limits_the_layers(cnn):
