@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.figure import Figure, interleaved, of_samples
-from estimator.hardware import coefficients
+from estimator.datasheet import coefficients
 from estimator.loss import training_loss
 from estimator.trace import TraceInputs, trace
 from estimator.workload import PHASES

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from benchmarks.figure import Figure, interleaved, of_samples
 from benchmarks.models import on_meta
 from estimator import catalogue
+from estimator.datasheet import from_datasheet
 from estimator.energy import price
-from estimator.hardware import from_datasheet
 from estimator.trace import TraceInputs, trace
 
 

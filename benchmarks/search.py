@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.figure import Figure, of_samples, seconds
 from estimator import catalogue, energy
-from estimator.hardware import profile_of
+from estimator.datasheet import profile_of
 from estimator.scenario import Scenario
 from estimator.search import Plan, Pricer, Runner, search
 from estimator.search.simulate import Simulation

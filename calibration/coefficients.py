@@ -20,10 +20,11 @@ from scipy.optimize import least_squares
 from calibration.published import Row
 from estimator import catalogue
 from estimator.columns import Columns, joined
+from estimator.datasheet import from_datasheet
 from estimator.demand import roofline, summed
 from estimator.energy import phases_of
 from estimator.facts import Fact
-from estimator.hardware import HardwareProfile, from_datasheet
+from estimator.hardware import HardwareProfile
 
 DeviceKind = Literal["gpu", "cpu"]
 Floats = NDArray[np.float64]

@@ -20,7 +20,7 @@ from calibration.baselines import BASELINES, THETA, linear, theta_of
 from calibration.coefficients import COEFFICIENTS, DeviceKind, fit, kind_of, machines, predictions
 from calibration.published import Row
 from estimator import catalogue
-from estimator.hardware import profile_of
+from estimator.datasheet import profile_of
 from estimator.uncertainty import CONFIDENCE, log_normal
 
 Z = 1.6448536269514722

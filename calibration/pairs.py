@@ -12,8 +12,9 @@ from itertools import combinations
 from calibration.coefficients import Machine, fit, kind_of, machines
 from calibration.published import Row
 from estimator import catalogue
+from estimator.datasheet import coefficients, from_datasheet
 from estimator.energy import price
-from estimator.hardware import HardwareProfile, coefficients, from_datasheet
+from estimator.hardware import HardwareProfile
 from estimator.ties import Cost, ratio, tied
 
 

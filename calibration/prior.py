@@ -1,4 +1,4 @@
-"""Fit the device-independent coefficients of `estimator.hardware` on published rows, and tell how well they carry over.
+"""Fit the device-independent coefficients of `estimator.datasheet` on published rows, and say how well they carry over.
 
     python -m calibration.prior DIRECTORY            # fit, leave each device out, print
     python -m calibration.prior DIRECTORY --write estimator/data/datasheet_model.toml

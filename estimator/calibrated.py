@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from estimator import catalogue
+from estimator.datasheet import from_datasheet, profile_of
 from estimator.errors import HardwareError
-from estimator.hardware import HardwareProfile, Rate, from_datasheet, profile_of
+from estimator.hardware import HardwareProfile, Rate
 from estimator.profile_file import CalibratedMachine
 
 

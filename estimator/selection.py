@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from estimator import catalogue, machine, profile_file
 from estimator.calibrated import profile_from
+from estimator.datasheet import from_datasheet, profile_of
 from estimator.errors import HardwareError
 from estimator.facts import Assumption
-from estimator.hardware import HardwareProfile, from_datasheet, profile_of
+from estimator.hardware import HardwareProfile
 from estimator.profile_file import CalibratedMachine
 from estimator.scenario import Scenario
 

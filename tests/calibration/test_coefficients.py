@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.coefficients import COEFFICIENTS, STATED, Machine, fit, predictions, starting
-from estimator.hardware import coefficients, published_machines
+from estimator.datasheet import coefficients, published_machines
 from tests.calibration import simulated
 
 

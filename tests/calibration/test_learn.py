@@ -15,8 +15,8 @@ from calibration.power import learn_power
 from calibration.samples import Record
 from estimator import catalogue
 from estimator.calibrated import profile_from
+from estimator.datasheet import from_datasheet
 from estimator.energy import price
-from estimator.hardware import from_datasheet
 from tests.calibration.simulated_machine import CPU, GPU, drawn, header, op_seconds, sample, samples
 
 SEEN, FIRST_UNSEEN = 120, 5000

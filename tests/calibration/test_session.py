@@ -25,7 +25,8 @@ from calibration.stopwatch import HostClock
 from calibration.verify import Check, Verified
 from estimator import profile_file
 from estimator.catalogue import find
-from estimator.hardware import HardwareProfile, profile_of
+from estimator.datasheet import profile_of
+from estimator.hardware import HardwareProfile
 from estimator.profile_file import load
 from estimator.scenario import Scenario
 from estimator.uncertainty import Interval

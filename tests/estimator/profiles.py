@@ -7,7 +7,8 @@ from typing import Any
 
 from estimator.catalogue import find
 from estimator.columns import OP_CLASSES
-from estimator.hardware import HardwareProfile, from_datasheet
+from estimator.datasheet import from_datasheet
+from estimator.hardware import HardwareProfile
 from estimator.workload import Op, Phase, Workload
 
 RATES = ("float32", "vector")

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator.catalogue import find
+from estimator.datasheet import from_datasheet
 from estimator.demand import roofline, summed
 from estimator.energy import optimizer_launches, price
 from estimator.footprint import estimate
-from estimator.hardware import from_datasheet
 from estimator.scenario import Scenario
 from estimator.trace import TraceInputs, trace
 from tests.estimator.networks import mlp

@@ -9,8 +9,8 @@ import pytest
 
 from estimator.catalogue import catalogue, find, generic
 from estimator.columns import OP_CLASSES
+from estimator.datasheet import coefficients, from_datasheet, profile_of, published, published_machines
 from estimator.errors import HardwareError
-from estimator.hardware import coefficients, from_datasheet, profile_of, published, published_machines
 from estimator.scenario import Scenario
 from estimator.selection import choose, clock_of
 

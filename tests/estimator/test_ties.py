@@ -57,7 +57,7 @@ def test_the_same_work_on_the_same_machine_has_an_exact_ratio():
 
 
 def test_own_spread_is_that_of_its_sources():
-    from estimator.hardware import coefficients, published_machines
+    from estimator.datasheet import coefficients, published_machines
 
     held_out = [machine["coefficients"]["energy_spread"] for machine in published_machines().values()]
     own = math.sqrt(sum(spread**2 for spread in held_out) / len(held_out))
