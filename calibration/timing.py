@@ -2,8 +2,8 @@
 
 Ops timed alone, with warm caches, add up to 15-20% less than the networks they come from (design trials; published
 data say 0.74-0.77). So they are timed in context: a dispatch mode sets a mark before and after each op while the whole
-network runs. What one call of `scaled_dot_product_attention` or of a recurrent layer dispatches counts as the one op
-that the tracer makes of it, so that the times stand beside the ops of `estimator.trace`, one for one.
+network runs. What one call of `scaled_dot_product_attention`, of dropout or of a recurrent layer dispatches counts as
+the one op that the tracer makes of it, so that the times stand beside the ops of `estimator.trace`, one for one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from calibration.networks import Network
 from calibration.stopwatch import Stopwatch
 from estimator.formulas import OpFacts
-from estimator.fused import RECURRENT
+from estimator.fused import DROPOUT, RECURRENT, dropped
 from estimator.loss import training_loss
 from estimator.workload import PHASES, Op, Phase
 
-_BACKWARD = "backward of a fused call"
-FUSED = RECURRENT | {"scaled_dot_product_attention", _BACKWARD}
-"""Names that `OpTimer` gives to calls that count as one op."""
+_DROPOUT = "native_dropout"
+_CALLS = RECURRENT | {"scaled_dot_product_attention"}
+FUSED = _CALLS | {f"{name}_backward" for name in _CALLS}
+"""Names that `OpTimer` gives to calls of attention and recurrent layers, which are traced by names of other ops."""
 
 _OF_CUDNN = {
     f"{library}_batch_norm{direction}": f"native_batch_norm{direction}"
@@ -89,6 +90,7 @@ class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.step_begins: int | None = None
         """The first entry that belongs to the optimizer's step."""
         self._calls: list[int] = []  # first and one-past-last autograd node of each fused call, in turn
+        self._called: list[str] = []  # the name of each of them
         self._backward_of_call: dict[int, int] = {}  # call -> its entry
 
     def __torch_dispatch__(
@@ -119,6 +121,7 @@ class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = self._timed(entry, run)
         if _get_sequence_nr() > first:
             self._calls += [first, _get_sequence_nr()]
+            self._called.append(name)
         return out
 
     def begin_step(self) -> None:
@@ -137,8 +140,11 @@ class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         place = bisect_right(self._calls, node._sequence_nr())
         if place % 2 == 0:  # between two fused calls
             return self._new(name)
+        called = self._called[place // 2]
         if place not in self._backward_of_call:
-            self._backward_of_call[place] = self._new(_BACKWARD)
+            self._backward_of_call[place] = self._new(f"{called}_backward")
+        elif called == _DROPOUT:  # its backward pass is one op; this adds up gradients that meet
+            return self._new(name)
         return self._backward_of_call[place]
 
     def seconds(self) -> list[float]:
@@ -162,6 +168,8 @@ class _FusedCalls(TorchFunctionMode):
         fused = func is functional.scaled_dot_product_attention
         if fused or (name in RECURRENT and getattr(torch._VF, name) is func):
             return self._timer.call(name, lambda: func(*args, **kwargs))
+        if func in DROPOUT and dropped(*args, **kwargs):
+            return self._timer.call(_DROPOUT, lambda: func(*args, **kwargs))
         return func(*args, **kwargs)
 
 

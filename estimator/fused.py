@@ -1,7 +1,7 @@
-"""Calls that PyTorch runs as ONE kernel but would unroll on meta tensors: attention and recurrent layers.
+"""Calls that PyTorch runs as ONE kernel but would unroll on meta tensors: attention, dropout and recurrent layers.
 
-`FuseCalls` redirects them while a model is traced: `scaled_dot_product_attention` to an op that has a meta kernel
-and a backward, and each `nn.LSTM`/`nn.GRU`/`nn.RNN` call to one op of our own, instead of thousands of unrolled ones.
+`FuseCalls` redirects them while a model is traced: `scaled_dot_product_attention` and dropout to ops that have a meta
+kernel and a backward, and each `nn.LSTM`/`nn.GRU`/`nn.RNN` call to one op of our own, instead of thousands.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch.overrides import TorchFunctionMode
 from estimator.guesses import Guesses
 
 RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+DROPOUT = frozenset({functional.dropout, torch.dropout, torch.ops.aten.dropout.default})
+"""Functions that drop elements; see `dropped`."""
 
 
 def _traced_only(*args: Any) -> Any:
@@ -98,12 +100,30 @@ def _attention_call(
     return out.reshape(*query.shape[:-1], value.shape[-1])
 
 
-# `nn.MultiheadAttention` calls attention from inside this function, where a function mode no longer looks.
+def dropped(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, train: bool = True
+) -> tuple[Tensor, float] | None:
+    """The tensor and the probability where a call of one of `DROPOUT` is one kernel, `native_dropout`; else None.
+
+    A GPU has that kernel (ATen/native/Dropout.cpp), which writes the result and a mask of a byte an element. In place,
+    and for p = 1, it runs what every device runs: several ops. So it does where whole features are dropped, and for
+    alpha dropout, which are functions of their own.
+    """
+    return (input, p) if training and train and not inplace and 0 < p < 1 else None
+
+
+def _dropout_call(input: Tensor, p: float) -> Tensor:
+    """Dropout in training by the op that a GPU takes, which has a meta kernel and a gradient."""
+    return torch.native_dropout(input, p, True)[0]
+
+
+# `nn.MultiheadAttention` calls attention and dropout from inside this function, where a function mode no longer looks.
 _multi_head_attention = types.FunctionType(
     functional.multi_head_attention_forward.__code__,
     {
         **vars(functional),
         "scaled_dot_product_attention": _attention_call,
+        "dropout": _dropout_call,
         "has_torch_function": lambda tensors: False,
     },
     argdefs=functional.multi_head_attention_forward.__defaults__,
@@ -124,7 +144,7 @@ def _padded(data: Tensor, sizes: Tensor, batch_first: bool) -> tuple[Tensor, Ten
 
 
 class FuseCalls(TorchFunctionMode):
-    """While active, attention and recurrent layers run as one op each, and a random layer drop keeps its layer.
+    """While active, attention, dropout and recurrent layers are one op each, and a random layer drop keeps its layer.
 
     `guesses` is told where a packed batch of sequences is taken to have the full length throughout.
     """
@@ -142,6 +162,8 @@ class FuseCalls(TorchFunctionMode):
             return _attention_call(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
             return _multi_head_attention(*args, **kwargs)
+        if func in DROPOUT and (given := dropped(*args, **kwargs)):
+            return _dropout_call(*given)
         name = getattr(func, "__name__", "")
         if name in RECURRENT and getattr(torch._VF, name) is func:
             return _recurrent_call(name, *args, **kwargs)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from calibration.measuring import draw, measured, workload_of
 from calibration.networks import Network, with_data
@@ -45,6 +46,41 @@ def test_a_recurrent_layer_counts_as_one_op_forward_and_one_backward():
     names = _run(network).ops_in_context(1).names
     assert sum(name in FUSED for name in names) == 2
     assert sum(op.kind == "rnn" for op in workload_of(network).ops) == 2
+
+
+class _Dropping(nn.Module):
+    """Dropout before and after attention, in place, of nothing, and of whole features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out, self.head = nn.Linear(8, 24), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.drop, self.in_place, self.nothing = nn.Dropout(0.1), nn.Dropout(0.1, inplace=True), nn.Dropout(0.0)
+
+    def forward(self, x):
+        q, k, v = self.drop(self.qkv(x)).chunk(3, -1)
+        x = self.out(functional.scaled_dot_product_attention(q, k, v))
+        x = x + self.drop(x)  # two gradients of one tensor meet
+        x = self.in_place(functional.gelu(self.nothing(x)))
+        return self.head(functional.dropout1d(x.flatten(0, 1), 0.1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_a_dropout_dispatches_counts_as_the_one_op_that_is_traced(dtype):
+    with torch.device("meta"):
+        network = Network("dropout", "sgd", dtype, _Dropping(), (torch.empty(2, 4, 6, 8),))
+    names = _run(network).ops_in_context(1).names
+    ops = [op for op in workload_of(network).ops if op.phase != "optimizer" and op.name != "_to_copy"]
+    found = beside(ops, names)
+    assert None not in found
+    timed = [names[at] for op, at in zip(ops, found, strict=True) if op.name.startswith("native_dropout")]
+    assert timed == ["native_dropout"] * 2 + ["native_dropout_backward"] * 2  # by hand: two of the five drop so
+    assert names.count("scaled_dot_product_attention_backward") == 1
+
+
+def test_a_dropout_that_was_not_timed_is_not_taken_for_attention():
+    ops = [SimpleNamespace(name="native_dropout", kind="elementwise"), SimpleNamespace(name="sdpa", kind="attention")]
+    assert beside(ops, ["bernoulli_", "div_", "mul", "scaled_dot_product_attention"]) == [None, 3]
+    assert beside(ops, ["native_dropout", "lstm", "native_dropout_backward"]) == [0, 1]
 
 
 def test_ops_that_ran_otherwise_are_left_out():

@@ -1,14 +1,19 @@
-"""Attention and recurrent layers are one op each, and give the shapes that the real ones give."""
+"""Attention, dropout and recurrent layers are one op each, and give the shapes that the real ones give."""
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from tests.estimator.tracing import Calls, forward, meta, on_meta, step
+from estimator.sources import load
+from tests.estimator.tracing import Calls, forward, meta, named, on_meta, one, step
 
 SDPA = "_scaled_dot_product_fused_attention_overrideable"
 
@@ -63,6 +68,88 @@ def test_whole_transformer():
     workload = step(net, meta(3, 5, 8), meta(3, 4, 8))
     assert _names(workload).count(SDPA) == 3  # encoder, decoder to itself, decoder to encoder
     assert _names(workload).count(SDPA + "_backward") == 3
+
+
+# ---- dropout
+
+DROPS = {
+    "layer": lambda m, x: m.drop(x),
+    "function": lambda m, x: functional.dropout(x, 0.3),
+    "by keywords": lambda m, x: functional.dropout(p=0.3, training=True, input=x),
+    "of torch": lambda m, x: torch.dropout(x, 0.3, train=True),
+    "by its own name": lambda m, x: torch.native_dropout(x, 0.3, True)[0],
+    "of an export": lambda m, x: torch.ops.aten.dropout.default(x, 0.3, True),
+    "beside a value that is read": lambda m, x: m.drop(x) * x.sum().item(),
+}
+
+
+def _dropping(drop):
+    return on_meta(lambda: Calls(lambda m, x: drop(m, m.a(x)), a=nn.Linear(6, 5), drop=nn.Dropout(0.3)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("how", DROPS)
+def test_dropout_is_one_op_and_so_is_its_gradient(how, dtype):
+    workload = step(_dropping(DROPS[how]), meta(4, 6, dtype=getattr(torch, dtype)), dtype=dtype)
+    x, mask = 20 * getattr(torch, dtype).itemsize, 20  # by hand: 4 x 5 elements, and a byte an element
+    drop, back = one(workload, "native_dropout"), one(workload, "native_dropout_backward")
+    assert (drop.bytes_read, drop.bytes_written, drop.outputs) == (x, x + mask, ((4, 5), (4, 5)))
+    assert (back.bytes_read, back.bytes_written, back.outputs) == (x + mask, x, ((4, 5),))
+    for op in (drop, back):
+        assert (op.kind, op.dtype, op.flops, op.launches) == ("elementwise", dtype, 20, 1)
+        assert op.layer == ("drop" if how in ("layer", "beside a value that is read") else "")
+    assert not {"bernoulli_", "div_"} & set(_names(workload)) and not workload.uncovered_ops
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.3, False)])
+def test_a_dropout_that_drops_nothing_is_no_op(p, training):
+    net, plain = _dropping(lambda m, x: functional.dropout(x, p, training)), _dropping(lambda m, x: x)
+    assert step(net, meta(4, 6)).ops == step(plain, meta(4, 6)).ops
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        lambda m, x: functional.dropout(x, 0.3, inplace=True),
+        lambda m, x: functional.dropout(x, 1.0),
+        lambda m, x: functional.dropout1d(x, 0.3),
+        lambda m, x: functional.alpha_dropout(x, 0.3, training=True),
+        lambda m, x: functional.feature_alpha_dropout(x, 0.3, training=True),
+    ],
+)
+def test_what_has_no_kernel_of_its_own_stays_as_it_runs(drop):
+    workload = step(_dropping(drop), meta(4, 6))
+    assert "native_dropout" not in _names(workload)
+    assert {"mul", "mul_"} & {op.name for op in workload.of_phase("forward")}
+
+
+def test_dropout_inside_of_torchs_transformers():
+    # by hand: after the attention, in the middle of the feed-forward part and after it; of the weights where asked for
+    net = on_meta(lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1))
+    assert [op.layer for op in named(step(net, meta(5, 3, 8)), "native_dropout")] == ["dropout1", "dropout", "dropout2"]
+    attention = on_meta(lambda: Calls(lambda m, x: m.a(x, x, x)[0], a=nn.MultiheadAttention(8, 2, dropout=0.1)))
+    workload = step(attention, meta(5, 3, 8))
+    assert one(workload, "native_dropout").inputs == ((6, 5, 5),)  # 3 samples x 2 heads
+    assert one(workload, "native_dropout_backward").layer == "a"
+    assert not named(forward(attention, meta(5, 3, 8)), "native_dropout")
+
+
+def test_an_export_in_training_mode_keeps_its_dropout(tmp_path):
+    program = torch.export.export(nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.3)).train(), (torch.zeros(4, 6),))
+    torch.export.save(program, tmp_path / "model.pt2")
+    workload = step(load(str(tmp_path / "model.pt2")).module, meta(4, 6))
+    assert one(workload, "native_dropout").layer == one(workload, "native_dropout_backward").layer == "1"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.floats(0.01, 0.99))
+def test_dropout_of_any_shape_moves_what_its_real_tensors_hold(shape, p):
+    out, mask = torch.native_dropout(torch.ones(shape), p, True)
+    net = on_meta(lambda: Calls(lambda m, x: functional.dropout(x * m.w, p), w=nn.Parameter(torch.ones(1))))
+    workload = step(net, meta(*shape))
+    drop, back = one(workload, "native_dropout"), one(workload, "native_dropout_backward")
+    assert drop.outputs == (out.shape, mask.shape) and mask.element_size() == 1
+    assert drop.bytes_moved == back.bytes_moved == 2 * out.nbytes + mask.nbytes == 9 * prod(shape)
 
 
 RECURRENT = [nn.RNN, nn.GRU, nn.LSTM]

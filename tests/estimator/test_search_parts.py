@@ -96,12 +96,13 @@ class Recurrent(nn.Module):
 
 
 class Attending(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.0, need_weights: bool = False) -> None:
         super().__init__()
-        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+        self.attention, self.head = nn.MultiheadAttention(8, 2, dropout, batch_first=True), nn.Linear(8, 3)
+        self.need_weights = need_weights
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+        return self.head(self.attention(x, x, x, need_weights=self.need_weights)[0].mean(1))
 
 
 class Twice(nn.Module):
@@ -155,6 +156,7 @@ FRUGAL = {
     "residual": (Net, (6,)),
     "attention": (Attending, (5, 8)),
     "encoder": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (5, 8)),
+    "weights of attention dropped": (lambda: Attending(dropout=0.1, need_weights=True), (5, 8)),
     "twice": (Twice, (6,)),
     "checkpoint": (Checkpointed, (6,)),
     "two outputs": (TwoOutputs, (6,)),
