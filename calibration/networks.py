@@ -20,8 +20,8 @@ from calibration.random_images import convolutional
 from calibration.random_sequences import mixer, perceptron, recurrent, transformer
 from estimator.optimizers import OPTIMIZERS
 
-GENERATOR = 4
-"""Raised whenever a seed means another network: records name it."""
+GENERATOR = 5
+"""Raised whenever a seed means another network or is traced to other ops: records name it."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def profile_from(machine: CalibratedMachine) -> HardwareProfile:
         op_times=machine.op_times,
         torch_device=machine.device,
         torch_version=machine.software.get("torch", ""),
+        pace_s=machine.pace_s,
         clock_hz=None,
         source=_source(machine),
     )

@@ -18,8 +18,11 @@ from torch.overrides import TorchFunctionMode
 from estimator.guesses import Guesses
 
 RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
+ATTENTION = frozenset(
+    {functional.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default}
+)
 DROPOUT = frozenset({functional.dropout, torch.dropout, torch.ops.aten.dropout.default})
-"""Functions that drop elements; see `dropped`."""
+"""Functions that drop elements, see `dropped`. Exported programs call those of ATen."""
 
 
 def _traced_only(*args: Any) -> Any:
@@ -158,7 +161,7 @@ class FuseCalls(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention:
+        if func in ATTENTION:
             return _attention_call(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
             return _multi_head_attention(*args, **kwargs)

@@ -37,7 +37,8 @@ class HardwareProfile:
     what the host's launch cost adds as far as a workload waits for it. `host_share` is what the rest of the node
     draws, as a share of the device's own energy. The device slows down where it would draw more than `power_limit_w`.
     A calibrated machine has `op_times` in place of the roofline, `class_power_w` (watts beyond the other terms while
-    ops of a class run), the `torch_device` that was calibrated and the `torch_version` that it ran.
+    ops of a class run), the `torch_device` that was calibrated, the `torch_version` that it ran, and its `pace_s` (see
+    `estimator.profile_file`).
     """
 
     name: str
@@ -74,6 +75,7 @@ class HardwareProfile:
     class_power_w: Mapping[str, float] = field(default_factory=dict)
     torch_device: str = ""
     torch_version: str = ""
+    pace_s: tuple[float, ...] = ()
 
     def rate_of(self, op_class: OpClass, dtype: str) -> Rate:
         """Which of the machine's rates an op runs at.

@@ -72,7 +72,7 @@ class CalibratedMachine:
 
     `errors` by "inference" and "training", of durations; `power` is None where no meter read joules.
     `learning_curve`: (minutes, median absolute error of unseen networks). `disturbed`: of the `networks`, those beside
-    which other work ran.
+    which other work ran. `pace_s`: what `calibration.pace` took at the machine's usual pace; empty where not known.
     """
 
     name: str
@@ -93,6 +93,7 @@ class CalibratedMachine:
     power: Power | None
     op_times: OpTimes
     disturbed: int = 0
+    pace_s: tuple[float, ...] = ()
 
 
 def directory() -> Path:
@@ -255,6 +256,7 @@ def _machine(raw: Mapping[str, Any]) -> CalibratedMachine:
         power=_power(raw["power"]),
         op_times=_op_times(raw["op_times"]),
         disturbed=int(_number(raw.get("disturbed", 0), 0)),
+        pace_s=tuple(_number(s, 1e-9, 1e3) for s in raw.get("pace_s", ())),
     )
 
 

@@ -134,6 +134,17 @@ def test_dropout_inside_of_torchs_transformers():
     assert not named(forward(attention, meta(5, 3, 8)), "native_dropout")
 
 
+def test_attention_in_an_export_is_the_one_op_of_its_module(tmp_path):
+    def attend(_, x):
+        return functional.scaled_dot_product_attention(x, x, x)
+
+    path, given = tmp_path / "attention.pt2", torch.ones(2, 4, 16, 8)
+    torch.export.save(torch.export.export(Calls(attend), (given,)), path)
+    exported, own = forward(load(str(path)).module, meta(2, 4, 16, 8)), forward(Calls(attend), meta(2, 4, 16, 8))
+    assert _names(exported) == _names(own) == [SDPA]
+    assert exported.flops == own.flops
+
+
 def test_an_export_in_training_mode_keeps_its_dropout(tmp_path):
     program = torch.export.export(nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.3)).train(), (torch.zeros(4, 6),))
     torch.export.save(program, tmp_path / "model.pt2")
