@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections import Counter
@@ -111,6 +112,12 @@ class Collection:
         self._meters, self._policy, self._record = meters, policy, record
 
     def __iter__(self) -> Iterator[Sample]:
+        try:
+            yield from self._samples()
+        finally:
+            gc.unfreeze()
+
+    def _samples(self) -> Iterator[Sample]:
         header, seen, in_a_row = self._header, Seen(), 0
         for sample in self._record.samples:
             known = draw(sample.seed, header.device, header.dtypes)

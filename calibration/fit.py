@@ -26,6 +26,7 @@ from calibration.learn import (
 from calibration.measuring import draw
 from calibration.power import learn_power
 from calibration.samples import Record
+from calibration.steady import at_usual_pace, usual_pace_s
 from estimator.calibrated import base_of
 from estimator.op_times import OpTimes
 from estimator.profile_file import CalibratedMachine, HeldOutError
@@ -86,10 +87,12 @@ def _error(log_errors: Sequence[float]) -> HeldOutError:
     return HeldOutError(len(ape), median(ape), fmean(ape), spread_of(log_errors)) if ape else HeldOutError(0, 1, 1, 1)
 
 
-def _learning_curve(networks: Sequence[Measured], gpu: bool) -> tuple[tuple[float, float], ...]:
+def _learning_curve(
+    networks: Sequence[Measured], steady: Sequence[Measured], gpu: bool
+) -> tuple[tuple[float, float], ...]:
     """(minutes, median absolute error) on the judged networks, when only the first minutes of others were measured."""
     aside = [network for network in networks if network.sample.judged]
-    others = [network for network in networks if not network.sample.judged]
+    others = [network for network in steady if not network.sample.judged]
     curve, before = [], 0
     for minutes in CURVE_MINUTES:
         seen = [network for network in others if network.sample.at_s <= 60 * minutes]
@@ -125,10 +128,11 @@ def fit(record: Record, name: str, logical_cpus: int, meter: str) -> CalibratedM
     header, gpu = record.header, record.header.device.startswith("cuda")
     base = base_of(header.device, header.device_name)
     with threadpool_limits(1):  # small fits: threads wait for each other
-        predicted = unseen_predictions(networks)
-        times = _overheads(learn_ops(networks), networks, predicted, gpu)
+        steady = at_usual_pace(networks)
+        predicted = unseen_predictions(steady)
+        times = _overheads(learn_ops(steady), steady, predicted, gpu)
         times = _with_spreads(times, networks, predicted, gpu)
-        curve = _learning_curve(networks, gpu)
+        curve = _learning_curve(networks, steady, gpu)
     errors = {
         phase: _error(_log_errors(times, networks, predicted, gpu, training=training))
         for phase, training in (("inference", False), ("training", True))
@@ -147,6 +151,7 @@ def fit(record: Record, name: str, logical_cpus: int, meter: str) -> CalibratedM
         seconds=max(network.sample.at_s for network in networks),
         networks=len(networks),
         disturbed=sum(network.sample.disturbed for network in networks),
+        pace_s=usual_pace_s(networks),
         dtypes=header.dtypes,
         errors=errors,
         learning_curve=curve,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
 from calibration.samples import Sample
+from estimator.columns import fresh_bytes
 from estimator.forest import Forest
 from estimator.op_features import Described, describe
-from estimator.op_times import PLACES, OpGroup, OpTimes, Overhead, Place, place_of, roofline_s
+from estimator.op_times import PLACES, OpGroup, OpTimes, Overhead, Place, place_of
 from estimator.workload import CONTRACTIONS, Op, Phase, Workload
 
 Floats = NDArray[np.float64]
@@ -35,6 +36,9 @@ _TREES: Mapping[str, Any] = {
     "max_features": 0.6,
     "random_state": 0,
 }
+_LARGE, _FEW = 3e7, 5
+"""Bytes from which an op's traffic counts as large, and ops that it takes to learn what large ones have in common."""
+
 _SHRINK = 3.0
 """A name seen n times counts n / (n + 3) of its own mean."""
 
@@ -102,7 +106,21 @@ def _arrays(model: Any) -> Forest:
     )
 
 
-def _group(rows: Sequence[_Row], bandwidth: float, launch_s: float) -> OpGroup:
+def _fresh_s_per_byte(rows: Sequence[_Row]) -> float:
+    """What newly mapped memory takes at first touch, beyond what other results of ops without products take.
+
+    On a CPU, memory of large results comes from the operating system each time; a GPU's allocator keeps it, so that
+    nothing is found there.
+    """
+    large = [row for row in rows if row.op.kind not in CONTRACTIONS and row.op.bytes_moved > _LARGE]
+    fresh = [(row, new) for row in large if (new := fresh_bytes(row.op))]
+    if len(fresh) < _FEW or len(large) - len(fresh) < _FEW:
+        return 0.0
+    usual = median(row.op.bytes_moved / row.seconds for row in large if not fresh_bytes(row.op))
+    return max(0.0, median((row.seconds - row.op.bytes_moved / usual) / new for row, new in fresh))
+
+
+def _group(rows: Sequence[_Row], bare: OpTimes) -> OpGroup:
     """One group's peak and its trees."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -110,7 +128,7 @@ def _group(rows: Sequence[_Row], bandwidth: float, launch_s: float) -> OpGroup:
     if rows[0].op.kind in CONTRACTIONS:
         heavy = [row for row in rows if row.op.flops > 1e6] or rows
         peak = _quantile([row.op.flops / row.seconds for row in heavy], 0.95, 0.0) or None
-    target = np.array([math.log(row.seconds / roofline_s(row.op, peak, bandwidth, launch_s)) for row in rows])
+    target = np.array([math.log(row.seconds / bare.roofline_s(row.op, peak)) for row in rows])
     names: dict[str, list[float]] = defaultdict(list)
     for row, y in zip(rows, target, strict=True):
         names[row.described.name].append(float(y))
@@ -136,12 +154,10 @@ def learn_ops(networks: Sequence[Measured]) -> OpTimes:
     by_group: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
         by_group[row.described.group].append(row)
-    groups = {name: _group(members, bandwidth, launch_s) for name, members in by_group.items()}
-    logs = [
-        math.log(row.seconds / roofline_s(row.op, groups[row.described.group].flop_per_s, bandwidth, launch_s))
-        for row in rows
-    ]
-    return OpTimes(bandwidth, launch_s, groups, {}, float(np.std(logs)) if logs else 1.0)
+    bare = OpTimes(bandwidth, launch_s, {}, {}, 1.0, fresh_s_per_byte=_fresh_s_per_byte(rows))
+    groups = {name: _group(members, bare) for name, members in by_group.items()}
+    logs = [math.log(row.seconds / bare.roofline_s(row.op, groups[row.described.group].flop_per_s)) for row in rows]
+    return replace(bare, groups=groups, unseen_spread=float(np.std(logs)) if logs else 1.0)
 
 
 def unseen_predictions(networks: Sequence[Measured]) -> list[Floats]:
@@ -159,8 +175,18 @@ def seconds_of(times: OpTimes, network: Measured) -> Floats:
     """Seconds of a network's ops; by the bare roofline where no op of a group was seen."""
     seconds = times.predict(network.workload, network.described).seconds
     for i in np.flatnonzero(np.isnan(seconds)).tolist():
-        seconds[i] = roofline_s(network.workload.ops[i], None, times.bandwidth_bytes_per_s, times.launch_s)
+        seconds[i] = times.roofline_s(network.workload.ops[i], None)
     return seconds
+
+
+def group_sums(network: Measured, predicted: Floats) -> dict[str, tuple[float, float]]:
+    """Predicted and measured seconds of each group of ops in a network, over the ops that were timed."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for one, mine, theirs in zip(network.described, predicted.tolist(), network.sample.op_s, strict=True):
+        if theirs and mine > 0:
+            sums[one.group][0] += mine
+            sums[one.group][1] += theirs
+    return {name: (mine, theirs) for name, (mine, theirs) in sums.items()}
 
 
 def group_spreads(networks: Sequence[Measured], predicted: Sequence[Floats]) -> dict[str, float]:
@@ -170,11 +196,7 @@ def group_spreads(networks: Sequence[Measured], predicted: Sequence[Floats]) -> 
     """
     logs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for network, seconds in zip(networks, predicted, strict=True):
-        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for one, mine, theirs in zip(network.described, seconds.tolist(), network.sample.op_s, strict=True):
-            if theirs and mine > 0:
-                sums[one.group][0] += mine
-                sums[one.group][1] += theirs
+        sums = group_sums(network, seconds)
         whole_s = sum(theirs for _, theirs in sums.values())
         for name, (mine, theirs) in sums.items():
             logs[name].append((math.log(theirs / mine), theirs / whole_s))
@@ -192,6 +214,8 @@ class _PhaseRow:
     ops: int
     module_calls: int
     measured_s: float
+    share: float
+    """Of the whole batch: an error in the phase is so much of an error in the whole."""
 
 
 def _phase_rows(networks: Sequence[Measured], predicted: Sequence[Floats]) -> Mapping[Place, list[_PhaseRow]]:
@@ -205,7 +229,9 @@ def _phase_rows(networks: Sequence[Measured], predicted: Sequence[Floats]) -> Ma
         for phase, measured_s in network.sample.phases.items():
             if counts[phase]:
                 calls = network.workload.module_calls if phase == "forward" else 0
-                rows[place_of(phase, network.training)].append(_PhaseRow(sums[phase], counts[phase], calls, measured_s))
+                share = measured_s / network.sample.total_s
+                row = _PhaseRow(sums[phase], counts[phase], calls, measured_s, share)
+                rows[place_of(phase, network.training)].append(row)
     return rows
 
 
@@ -219,14 +245,23 @@ _BOUNDS: Mapping[Place, tuple[tuple[float, ...], tuple[float, ...]]] = {
 """Of the scale, and of microseconds per op (the timer's own cost may be taken off), per module call and per phase."""
 
 
-def _robust(columns: Floats, low: Sequence[float], high: Sequence[float]) -> Floats:
-    """x with columns x close to 1 in every row; rows far off count less (Geman and McClure's weights, width 5%)."""
-    weight = np.ones(len(columns))
-    x = np.zeros(columns.shape[1])
-    for _ in range(10):
-        x = lsq_linear(columns * weight[:, None], weight, bounds=(low, high)).x
-        weight = 1 / np.sqrt(1 + ((columns @ x - 1) / 0.05) ** 2)
-    return x
+_ROUNDS, _WIDTH = 20, 0.1
+
+
+def _robust(columns: Floats, counts: Floats, low: Sequence[float], high: Sequence[float]) -> Floats:
+    """x with log(columns x) close to 0 in every row; rows far off count less (Geman and McClure's weights).
+
+    Errors are multiplied by `counts` before they are squared. Logarithms, by Gauss-Newton steps: (columns x - 1) squared
+    would punish what is too long more than what is too short, and so predict 2-5% too little where measurements scatter
+    by 20%.
+    """
+    x = lsq_linear(columns * counts[:, None], counts, bounds=(low, high)).x
+    for _ in range(_ROUNDS):
+        predicted = np.maximum(columns @ x, 1e-9)
+        error = np.log(predicted)
+        weight = counts / np.sqrt(1 + (error / _WIDTH) ** 2)
+        x = lsq_linear(columns * (weight / predicted)[:, None], (1 - error) * weight, bounds=(low, high)).x
+    return np.asarray(x)
 
 
 def _columns(rows: Sequence[_PhaseRow]) -> Floats:
@@ -236,6 +271,10 @@ def _columns(rows: Sequence[_PhaseRow]) -> Floats:
     return shares
 
 
+def _shares(rows: Sequence[_PhaseRow]) -> Floats:
+    return np.array([row.share for row in rows])
+
+
 def learn_overheads(networks: Sequence[Measured], predicted: Sequence[Floats]) -> dict[Place, Overhead]:
     """What each phase takes beside its ops, on a device that runs ops as they are called (a CPU)."""
     overheads: dict[Place, Overhead] = {}
@@ -243,8 +282,7 @@ def learn_overheads(networks: Sequence[Measured], predicted: Sequence[Floats]) -
         if len(rows) < 4:
             overheads[place] = Overhead()
             continue
-        columns = _columns(rows)
-        scale, op, call, phase = _robust(columns, *_BOUNDS[place]).tolist()
+        scale, op, call, phase = _robust(_columns(rows), _shares(rows), *_BOUNDS[place]).tolist()
         overheads[place] = Overhead(scale, op * _US, call * _US, phase * _US)
     return overheads
 
@@ -266,6 +304,7 @@ def learn_host(networks: Sequence[Measured], predicted: Sequence[Floats]) -> dic
         scale = median(row.measured_s / row.ops_s for row in works) if len(works) >= 4 else 1.0
         op = call = phase = 0.0
         if len(waits) >= 4:
-            op, call, phase = _robust(_columns(waits)[:, 1:], (0, 0, 0), (500, 500, 5000)).tolist()
+            columns = _columns(waits)[:, 1:]
+            op, call, phase = _robust(columns, _shares(waits), (0, 0, 0), (500, 500, 5000)).tolist()
         overheads[place] = Overhead(min(max(scale, 0.5), 2.0), op * _US, call * _US, phase * _US)
     return overheads

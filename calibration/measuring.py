@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 
 from calibration.networks import Network, drawn, with_data
+from calibration.pace import Pace, between
 from calibration.samples import Sample
 from calibration.stopwatch import Stopwatch, stopwatch_of
 from calibration.timing import Run, beside, by_parameter
@@ -79,16 +81,28 @@ def energy_of(
     return (None if total.energy_j is None else total.energy_j / calls), total.status
 
 
+@cache
+def _pace_of_cpu() -> Pace:
+    return Pace()
+
+
+def pace(device: str) -> tuple[float, ...]:
+    """The pace of a CPU, see `Pace.seconds`; nothing for a GPU, which no neighbour shares."""
+    return _pace_of_cpu().seconds() if device == "cpu" else ()
+
+
 def measured(seed: int, network: Network, workload: Workload, device: str, meters: Sequence[Meter]) -> Sample:
     """Measure the network named by `seed` (drawn and traced by the caller) on a torch device."""
     stopwatch = stopwatch_of(device)
     run = Run(with_data(network, device), stopwatch)
     batch_s = run.warm_up()
     whole_runs, op_passes = passes(batch_s)
+    before = pace(device)
     whole = run.whole(whole_runs)
     op_s = _op_seconds(workload, run, op_passes)
+    pace_s = between(before, pace(device))
     energy_j, status = energy_of(run, whole.total_s, meters, stopwatch)
-    return Sample(seed, whole.phases, whole.total_s, whole.scatter, whole.runs, op_s, energy_j, status)
+    return Sample(seed, whole.phases, whole.total_s, whole.scatter, whole.runs, op_s, energy_j, status, pace_s=pace_s)
 
 
 def draw(seed: int, device: str, dtypes: Sequence[str]) -> tuple[Network, Workload] | None:
@@ -104,6 +118,7 @@ def draw(seed: int, device: str, dtypes: Sequence[str]) -> tuple[Network, Worklo
 def free(device: str) -> None:
     """Give the memory of measured networks back."""
     gc.collect()
+    gc.freeze()  # what is left stays for long: looking through it again each time would take a sixth of a calibration
     if device.startswith("cuda"):
         cuda: Any = torch.cuda
         cuda.empty_cache()

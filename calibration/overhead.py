@@ -38,7 +38,7 @@ def overhead_curve(profile: HardwareProfile) -> Iterator[Overhead]:
 def overhead_lines(profile: HardwareProfile) -> Iterator[str]:
     """The curve in text, beside the paper's constant."""
     curve = list(overhead_curve(profile))
-    yield f"Share of training that is not the forward pass (the paper takes {PAPER_OVERHEAD:.0%} for deep nets):"
+    yield f"Share of training beyond its forward pass (the paper takes {PAPER_OVERHEAD:.0%}):"
     yield "  depth      " + "".join(f"{depth:>7}" for depth in DEPTHS)
     for width in WIDTHS:
         yield f"  width {width:<5}" + "".join(f"{o.share:>7.0%}" for o in curve if o.width == width)

@@ -31,7 +31,7 @@ def profile_lines(
             f"mean {error.mean_ape:.1%} (n={error.networks})"
         )
     if machine.power is None:
-        yield "  energy: no meter reads this device, so its power is modelled from its spec sheet"
+        yield "  energy: no meter reads this device; power is modelled from its spec sheet"
     else:
         error = machine.power.error
         yield f"  energy, times given: median error {error.median_ape:.1%}, mean {error.mean_ape:.1%} ({machine.meter})"

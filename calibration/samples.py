@@ -41,6 +41,7 @@ class Sample:
     `op_s` runs beside the traced ops, None where an op did not run as traced. `energy_j` is that of one batch, None
     where no meter measured it. `at_s`: seconds since the calibration's start. `judged`: drawn without choosing what is
     new, so that errors on it are those on any such network. `disturbed`: other work ran beside it, and was let.
+    `pace_s`: seconds of `calibration.pace.Pace`'s work around it; empty where that is not known.
     """
 
     seed: int
@@ -54,6 +55,7 @@ class Sample:
     at_s: float = 0.0
     judged: bool = False
     disturbed: bool = False
+    pace_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ def _optional(value: Any) -> float | None:
 
 def _sample(raw: Mapping[str, Any]) -> Sample:
     phases: dict[Phase, float] = {phase: _number(raw["phases"][phase]) for phase in PHASES if phase in raw["phases"]}
+    pace_s = tuple(_number(s) for s in raw.get("pace_s", ()))
+    if len(pace_s) not in (0, 2) or 0.0 in pace_s:
+        raise ValueError("a pace is two times")
     if "forward" not in phases or type(raw["seed"]) is not int or type(raw["runs"]) is not int:
         raise ValueError("a sample has a seed, runs and a forward pass")
     return Sample(
@@ -105,6 +110,7 @@ def _sample(raw: Mapping[str, Any]) -> Sample:
         at_s=_number(raw["at_s"]),
         judged=raw["judged"] is True,
         disturbed=raw.get("disturbed") is True,
+        pace_s=pace_s,
     )
 
 

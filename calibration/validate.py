@@ -38,7 +38,7 @@ from estimator.profile_file import SUFFIX, CalibratedMachine, load, save
 from estimator.workload import Workload
 from profilers.load import LoadPolicy
 
-ROUNDS = 4
+ROUNDS = 8
 """How often every known network is measured, spread over the calibration."""
 
 SPLIT = "networks never calibrated on"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,8 +11,9 @@ import torch
 
 from calibration.errors import CalibrationError
 from calibration.machine import Target, target_of
-from calibration.measuring import energy_of, passes
+from calibration.measuring import energy_of, pace, passes
 from calibration.networks import Network, with_data
+from calibration.pace import between
 from calibration.stopwatch import stopwatch_of
 from calibration.timing import Run
 from estimator.calibrated import base_of
@@ -27,6 +30,12 @@ from profilers.session import QUIET
 
 Quantity = Literal["duration", "energy"]
 _BY_DEFAULT = Scenario()
+
+_WHOLE_S = 1.0
+"""How long batches are timed, at least: on a shared machine, tenths of a second may be unlike the next."""
+
+_SLOWER = 1.1
+"""So many times the usual time of the reference work is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def _checks(
         stopwatch = stopwatch_of(device)
         run = Run(with_data(network, device), stopwatch)
         batch_s = run.warm_up()
-        whole = run.whole(passes(batch_s)[0])
+        whole = run.whole(max(passes(batch_s)[0], math.ceil(_WHOLE_S / batch_s)))
         joules, status = energy_of(run, whole.total_s, target.meters, stopwatch)
     except FOREIGN_ERRORS as error:
         raise CalibrationError(
@@ -110,6 +119,13 @@ def _checks(
         Check(phase, "duration", "s", seconds, whole.total_s, "measured", whole.scatter, profile.name),
         Check(phase, "energy", "J", energy, joules, status, None, profile.name),
     ]
+
+
+def slowed(phase: str, now_s: Sequence[float], usual_s: Sequence[float]) -> tuple[str, ...]:
+    """What is to be said where the reference work (`calibration.pace`) takes longer than it did in the calibration."""
+    pairs = zip(("a matrix product", "a copy"), now_s, usual_s, strict=False)  # a GPU and an older profile have none
+    slower = [f"{now / usual - 1:.0%} longer for {work}" for work, now, usual in pairs if now > _SLOWER * usual]
+    return (f"around {phase} this machine took {' and '.join(slower)} than when calibrated",) if slower else ()
 
 
 def verify(
@@ -133,7 +149,8 @@ def verify(
         estimate = price(workload, profile)
         args, kwargs = build_inputs(specs, batch, getattr(torch, dtype))
         network = Network(loaded.name, optimizer, dtype, loaded.module, tuple(args), dict(kwargs))
-        watch = policy.begin(target.meters, working=True)
+        watch, before = policy.begin(target.meters, working=True), pace(target.header.device)
         found += _checks(network, (estimate.duration_s, estimate.energy_j), profile, target, phase)
+        notes += slowed(phase, between(before, pace(target.header.device)), profile.pace_s)
         notes += tuple(f"{phase} was disturbed: {other}" for other in watch.load().busy)
     return Verified(tuple(found), profile.status == "calibrated", notes)

@@ -18,9 +18,7 @@ from torch.overrides import TorchFunctionMode
 from estimator.guesses import Guesses
 
 RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
-ATTENTION = frozenset(
-    {functional.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default}
-)
+ATTENTION = frozenset({functional.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default})
 DROPOUT = frozenset({functional.dropout, torch.dropout, torch.ops.aten.dropout.default})
 """Functions that drop elements, see `dropped`. Exported programs call those of ATen."""
 

@@ -1,6 +1,7 @@
 """How long ops take on a machine that was calibrated: a roofline, times what was learned of each group of ops.
 
-    seconds = (launch x launches + max(FLOPs / peak, bytes / bandwidth)) x exp(forest(features))   an op in context
+    seconds = roofline x exp(forest(features))                                           an op in context
+    roofline = launch x launches + max(FLOPs / peak, bytes / bandwidth) + first touch x newly mapped bytes
     CPU:  phase = sum of (scale x seconds + per op) + per module call x calls + per phase
     GPU:  phase = max(scale x sum of seconds, per op x ops + per module call x calls + per phase)
 
@@ -16,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from estimator.columns import fresh_bytes
 from estimator.forest import Forest
 from estimator.op_features import Described, describe
 from estimator.workload import PHASES, Op, Phase, Workload
@@ -93,10 +95,16 @@ class Predicted:
         return float((known * self.spreads).sum() / (known.sum() or 1.0))
 
 
-def roofline_s(op: Op, flop_per_s: float | None, bandwidth_bytes_per_s: float, launch_s: float) -> float:
-    """launch x launches + max(FLOPs / peak, bytes / bandwidth) (Williams, Waterman and Patterson 2009)."""
+def roofline_s(
+    op: Op, flop_per_s: float | None, bandwidth_bytes_per_s: float, launch_s: float, fresh_s_per_byte: float = 0.0
+) -> float:
+    """launch x launches + max(FLOPs / peak, bytes / bandwidth) (Williams, Waterman and Patterson 2009) + first touch.
+
+    Results for which memory has to be mapped anew (`estimator.columns.fresh_bytes`) take `fresh_s_per_byte` on top.
+    """
     compute = op.flops / flop_per_s if flop_per_s else 0.0
-    return launch_s * max(1, op.launches) + max(compute, op.bytes_moved / bandwidth_bytes_per_s)
+    touched_s = fresh_s_per_byte * fresh_bytes(op) if fresh_s_per_byte else 0.0
+    return launch_s * max(1, op.launches) + max(compute, op.bytes_moved / bandwidth_bytes_per_s) + touched_s
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,11 @@ class OpTimes:
     overheads: Mapping[Place, Overhead]
     unseen_spread: float
     margins: Mapping[str, float] = field(default_factory=dict)
+    fresh_s_per_byte: float = 0.0
+
+    def roofline_s(self, op: Op, flop_per_s: float | None) -> float:
+        """The roofline of `op`, see the function of that name."""
+        return roofline_s(op, flop_per_s, self.bandwidth_bytes_per_s, self.launch_s, self.fresh_s_per_byte)
 
     def margin(self, training: bool) -> float:
         """The factor on `Predicted.spread`."""
@@ -146,10 +159,7 @@ class OpTimes:
                 members.setdefault(one.group, []).append(index)
         for name, indices in members.items():
             group = self.groups[name]
-            seconds[indices] = [
-                roofline_s(workload.ops[i], group.flop_per_s, self.bandwidth_bytes_per_s, self.launch_s)
-                for i in indices
-            ]
+            seconds[indices] = [self.roofline_s(workload.ops[i], group.flop_per_s) for i in indices]
             rows = np.array([(group.names.get(described[i].name, 0.0), *described[i].features) for i in indices])
             different, back = np.unique(rows, axis=0, return_inverse=True)  # layers repeat
             seconds[indices] *= np.exp(group.forest.predict(different))[back.ravel()]

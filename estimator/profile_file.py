@@ -152,6 +152,7 @@ def save(machine: CalibratedMachine, path: Path) -> None:
             "bandwidth_bytes_per_s": times.bandwidth_bytes_per_s,
             "launch_s": times.launch_s,
             "unseen_spread": times.unseen_spread,
+            "fresh_s_per_byte": times.fresh_s_per_byte,
             "margins": dict(times.margins),
             "overheads": {place: asdict(over) for place, over in times.overheads.items()},
             "groups": groups,
@@ -214,6 +215,7 @@ def _op_times(raw: Mapping[str, Any]) -> OpTimes:
         overheads=overheads,
         unseen_spread=_number(raw["unseen_spread"], 0, 10),
         margins={_text(phase): _number(margin, 0, 100) for phase, margin in raw["margins"].items()},
+        fresh_s_per_byte=_number(raw.get("fresh_s_per_byte", 0), 0, 1),
     )
 
 

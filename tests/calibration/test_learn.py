@@ -10,11 +10,12 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from calibration.errors import CalibrationError
 from calibration.fit import fit, measured_of
-from calibration.learn import Measured, _arrays, learn_host, learn_ops, learn_overheads
+from calibration.learn import Measured, _arrays, _robust, learn_host, learn_ops, learn_overheads
 from calibration.power import learn_power
 from calibration.samples import Record
 from estimator import catalogue
 from estimator.calibrated import profile_from
+from estimator.columns import fresh_bytes
 from estimator.datasheet import from_datasheet
 from estimator.energy import price
 from tests.calibration.simulated_machine import CPU, GPU, drawn, header, op_seconds, sample, samples
@@ -39,6 +40,24 @@ def test_trees_as_arrays_say_what_scikit_learn_says():
     model = HistGradientBoostingRegressor(max_iter=40, min_samples_leaf=4, random_state=0).fit(x, y)
     other = rng.normal(size=(200, 6)) * 3
     assert _arrays(model).predict(other) == pytest.approx(model.predict(other), rel=1e-9, abs=1e-9)
+
+
+def test_noise_does_not_make_predictions_too_small():
+    rng = np.random.default_rng(0)
+    ops_s = rng.lognormal(-4, 1, 4000)
+    measured_s = ops_s * rng.lognormal(0, 0.2, 4000)  # as often too long as too short, by 20%
+    (scale,) = _robust((ops_s / measured_s)[:, None], np.ones(4000), [0.5], [2.0])
+    assert scale == pytest.approx(1.0, abs=0.01)  # 0.2 / sqrt(4000) = 0.003
+
+
+@pytest.mark.parametrize("touch_s", [0.0, 2e-10])
+def test_what_newly_mapped_memory_takes_is_found(touch_s):
+    networks = []
+    for network in _networks():
+        touched = [touch_s * fresh_bytes(op) for op in network.workload.ops]
+        op_s = tuple(s and s + t for s, t in zip(network.sample.op_s, touched, strict=True))
+        networks.append(replace(network, sample=replace(network.sample, op_s=op_s)))
+    assert learn_ops(networks).fresh_s_per_byte == pytest.approx(touch_s, rel=0.2, abs=1e-11)
 
 
 def test_unseen_networks_are_predicted(machine):
