@@ -251,9 +251,9 @@ _ROUNDS, _WIDTH = 20, 0.1
 def _robust(columns: Floats, counts: Floats, low: Sequence[float], high: Sequence[float]) -> Floats:
     """x with log(columns x) close to 0 in every row; rows far off count less (Geman and McClure's weights).
 
-    Errors are multiplied by `counts` before they are squared. Logarithms, by Gauss-Newton steps: (columns x - 1) squared
-    would punish what is too long more than what is too short, and so predict 2-5% too little where measurements scatter
-    by 20%.
+    Errors are multiplied by `counts` before they are squared. Logarithms, by Gauss-Newton steps, since (columns x - 1)
+    squared punishes what is too long more than what is too short, and predicts 2-5% too little where measurements
+    scatter by 20%.
     """
     x = lsq_linear(columns * counts[:, None], counts, bounds=(low, high)).x
     for _ in range(_ROUNDS):
