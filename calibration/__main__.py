@@ -31,6 +31,17 @@ def _finite(ctx: click.Context, option: click.Parameter, value: float) -> float:
     return value
 
 
+_wait = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    callback=_finite,
+    default=30.0,
+    metavar="S",
+    help="Wait for a quiet machine.  [default: 30]",
+)
+
+
 @click.group(cls=_Group)
 def main() -> None:
     """Learn a machine from measured runs, and check predictions against it."""
@@ -58,15 +69,7 @@ def main() -> None:
     type=click.Choice(["float32", "bfloat16", "float16"]),
     help="Repeatable.  [default: float32; on a GPU bfloat16 too]",
 )
-@click.option(
-    "--wait",
-    "wait_s",
-    type=click.FloatRange(min=0),
-    callback=_finite,
-    default=30.0,
-    metavar="S",
-    help="Wait for a quiet machine.  [default: 30]",
-)
+@_wait
 @click.option("--allow-busy", is_flag=True, help="Calibrate on a busy machine all the same.")
 @click.option("--fresh", is_flag=True, help="Measure anew: the record of an earlier calibration is replaced.")
 def calibrate_command(
@@ -105,15 +108,7 @@ def calibrate_command(
 @click.option(
     "--optimizer", default="adam", type=click.Choice(["sgd", "momentum", "adam", "adamw"]), help="[default: adam]"
 )
-@click.option(
-    "--wait",
-    "wait_s",
-    type=click.FloatRange(min=0),
-    callback=_finite,
-    default=30.0,
-    metavar="S",
-    help="Wait for a quiet machine.  [default: 30]",
-)
+@_wait
 @click.option("--allow-busy", is_flag=True, help="Measure on a busy machine all the same.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")

@@ -16,7 +16,9 @@ from calibration.errors import CalibrationError
 from calibration.fit import fit
 from calibration.machine import Target, idle_power_w, target_of
 from calibration.samples import read
+from estimator.errors import JoulecastError
 from estimator.profile_file import SUFFIX, CalibratedMachine, directory, is_name, save
+from profilers.errors import MeterError
 from profilers.load import LoadPolicy
 from profilers.session import QUIET
 
@@ -68,7 +70,7 @@ def calibrate(
     work = collect(record_path, record, 60 * minutes, target.meters, policy)
     try:
         _measure(work, name, 60 * minutes)
-    except BaseException:
+    except (KeyboardInterrupt, JoulecastError, MeterError, OSError):  # ended, a device that fails, busy, a full disk
         _say(f"\nWhat was measured is kept in {record_path}: calibrate again, without --fresh, and it goes on.")
         raise
     _say("Learning from what was measured ...")

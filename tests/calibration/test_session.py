@@ -252,7 +252,10 @@ def test_a_profile_is_verified_on_its_own_machine():
     assert "torch 1.0" in note and torch.__version__ in note
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(
+    torch.cuda.is_available(),
+    reason="there is a GPU: run `CUDA_VISIBLE_DEVICES= pytest tests/calibration/test_session.py`",
+)
 @pytest.mark.parametrize("hardware", ["a100", "h100-sxm"])
 def test_a_gpu_is_not_verified_on_a_cpu(hardware):
     done = CliRunner().invoke(main, ["verify", "mlp:8x2x8", "--hardware", hardware])
