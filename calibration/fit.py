@@ -17,13 +17,12 @@ from calibration.held_out import spread_of
 from calibration.learn import (
     Measured,
     group_spreads,
-    learn_host,
     learn_ops,
-    learn_overheads,
     seconds_of,
     unseen_predictions,
 )
 from calibration.measuring import draw
+from calibration.phases import learn_host, learn_overheads
 from calibration.power import learn_power
 from calibration.samples import Record
 from calibration.steady import at_usual_pace, usual_pace_s

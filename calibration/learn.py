@@ -1,7 +1,6 @@
-"""Learn the times of ops and phases from measured networks (`estimator.op_times` says what of).
+"""Learn the times of ops from measured networks (`estimator.op_times` says what of).
 
-Per group of ops, boosted trees learn log(measured / roofline). Then what whole phases take beside their ops is fitted
-on times that the trees predict for networks they have not seen.
+Per group of ops, boosted trees learn log(measured / roofline), once what first touch of memory took is taken off.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear
 
 from calibration.samples import Sample
 from estimator.columns import fresh_bytes
 from estimator.forest import Forest
 from estimator.op_features import Described, describe
-from estimator.op_times import PLACES, OpGroup, OpTimes, Overhead, Place, place_of
-from estimator.workload import CONTRACTIONS, Op, Phase, Workload
+from estimator.op_times import OpGroup, OpTimes
+from estimator.workload import CONTRACTIONS, Op, Workload
 
 Floats = NDArray[np.float64]
 
@@ -64,21 +62,33 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Row:
-    """An op as it was measured, once for all networks in which it is the same."""
+    """An op as it was measured. `mapped`: bytes of memory that it touched for the first time."""
 
     op: Op
     described: Described
     seconds: float
+    mapped: float = 0.0
 
 
 def _rows(networks: Iterable[Measured]) -> Iterator[_Row]:
+    for network in networks:
+        counted = network.sample.op_mapped or tuple(map(fresh_bytes, network.workload.ops))
+        ops = zip(network.workload.ops, network.described, network.sample.op_s, counted, strict=True)
+        yield from (_Row(op, described, seconds, mapped) for op, described, seconds, mapped in ops if seconds)
+
+
+_LEAST = 0.3
+"""Of an op's time, what is left at least when first touch is taken off: neither is known well where both are large."""
+
+
+def _without_touch(rows: Iterable[_Row], touch_s_per_byte: float) -> Iterator[_Row]:
+    """Every different op once, with the median of what it took apart from first touch."""
     times: dict[Described, list[float]] = defaultdict(list)
     ops: dict[Described, Op] = {}
-    for network in networks:
-        for op, described, seconds in zip(network.workload.ops, network.described, network.sample.op_s, strict=True):
-            if seconds:
-                times[described].append(seconds)
-                ops.setdefault(described, op)
+    for row in rows:
+        net_s = row.seconds - touch_s_per_byte * row.mapped
+        times[row.described].append(max(net_s, _LEAST * row.seconds))
+        ops.setdefault(row.described, row.op)
     for described, seconds_of in times.items():
         yield _Row(ops[described], described, median(seconds_of))
 
@@ -106,18 +116,19 @@ def _arrays(model: Any) -> Forest:
     )
 
 
-def _fresh_s_per_byte(rows: Sequence[_Row]) -> float:
-    """What newly mapped memory takes at first touch, beyond what other results of ops without products take.
+def _touch_s_per_byte(rows: Sequence[_Row]) -> float:
+    """What touching memory for the first time takes, beyond what other ops without products take for their bytes.
 
     On a CPU, memory of large results comes from the operating system each time; a GPU's allocator keeps it, so that
     nothing is found there.
     """
     large = [row for row in rows if row.op.kind not in CONTRACTIONS and row.op.bytes_moved > _LARGE]
-    fresh = [(row, new) for row in large if (new := fresh_bytes(row.op))]
-    if len(fresh) < _FEW or len(large) - len(fresh) < _FEW:
+    touching = [row for row in large if row.mapped > 0.1 * row.op.bytes_moved]
+    others = [row for row in large if not row.mapped]
+    if len(touching) < _FEW or len(others) < _FEW:
         return 0.0
-    usual = median(row.op.bytes_moved / row.seconds for row in large if not fresh_bytes(row.op))
-    return max(0.0, median((row.seconds - row.op.bytes_moved / usual) / new for row, new in fresh))
+    usual = median(row.op.bytes_moved / row.seconds for row in others)
+    return max(0.0, median((row.seconds - row.op.bytes_moved / usual) / row.mapped for row in touching))
 
 
 def _group(rows: Sequence[_Row], bare: OpTimes) -> OpGroup:
@@ -146,7 +157,9 @@ def _group(rows: Sequence[_Row], bare: OpTimes) -> OpGroup:
 
 def learn_ops(networks: Sequence[Measured]) -> OpTimes:
     """The times of ops, learned from `networks`; overheads are none yet."""
-    rows = list(_rows(networks))
+    measured = list(_rows(networks))
+    touch_s_per_byte = _touch_s_per_byte(measured)
+    rows = list(_without_touch(measured, touch_s_per_byte))
     large = [row.op.bytes_moved / row.seconds for row in rows if row.op.bytes_moved > 1e6]
     small = [row.seconds for row in rows if row.op.bytes_moved < 2e4]
     bandwidth = _quantile(large, 0.95, 1e10)
@@ -154,7 +167,7 @@ def learn_ops(networks: Sequence[Measured]) -> OpTimes:
     by_group: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
         by_group[row.described.group].append(row)
-    bare = OpTimes(bandwidth, launch_s, {}, {}, 1.0, fresh_s_per_byte=_fresh_s_per_byte(rows))
+    bare = OpTimes(bandwidth, launch_s, {}, {}, 1.0, fresh_s_per_byte=touch_s_per_byte)
     groups = {name: _group(members, bare) for name, members in by_group.items()}
     logs = [math.log(row.seconds / bare.roofline_s(row.op, groups[row.described.group].flop_per_s)) for row in rows]
     return replace(bare, groups=groups, unseen_spread=float(np.std(logs)) if logs else 1.0)
@@ -175,7 +188,8 @@ def seconds_of(times: OpTimes, network: Measured) -> Floats:
     """Seconds of a network's ops; by the bare roofline where no op of a group was seen."""
     seconds = times.predict(network.workload, network.described).seconds
     for i in np.flatnonzero(np.isnan(seconds)).tolist():
-        seconds[i] = times.roofline_s(network.workload.ops[i], None)
+        op = network.workload.ops[i]
+        seconds[i] = times.roofline_s(op, None) + times.fresh_s_per_byte * fresh_bytes(op)
     return seconds
 
 
@@ -203,108 +217,3 @@ def group_spreads(networks: Sequence[Measured], predicted: Sequence[Floats]) -> 
     return {
         name: math.sqrt(sum(w * e * e for e, w in of) / (sum(w for _, w in of) or 1.0)) for name, of in logs.items()
     }
-
-
-# ---- what phases take beside their ops
-
-
-@dataclass(frozen=True)
-class _PhaseRow:
-    ops_s: float
-    ops: int
-    module_calls: int
-    measured_s: float
-    share: float
-    """Of the whole batch: an error in the phase is so much of an error in the whole."""
-
-
-def _phase_rows(networks: Sequence[Measured], predicted: Sequence[Floats]) -> Mapping[Place, list[_PhaseRow]]:
-    rows: dict[Place, list[_PhaseRow]] = {place: [] for place in PLACES}
-    for network, seconds in zip(networks, predicted, strict=True):
-        sums: dict[Phase, float] = defaultdict(float)
-        counts: dict[Phase, int] = defaultdict(int)
-        for op, s in zip(network.workload.ops, seconds.tolist(), strict=True):
-            sums[op.phase] += s
-            counts[op.phase] += 1
-        for phase, measured_s in network.sample.phases.items():
-            if counts[phase]:
-                calls = network.workload.module_calls if phase == "forward" else 0
-                share = measured_s / network.sample.total_s
-                row = _PhaseRow(sums[phase], counts[phase], calls, measured_s, share)
-                rows[place_of(phase, network.training)].append(row)
-    return rows
-
-
-_US = 1e-6
-_BOUNDS: Mapping[Place, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "inference": ((0.8, -8, 0, 0), (1.2, 8, 20, 50)),
-    "forward": ((0.8, -8, 0, 0), (1.2, 8, 20, 50)),
-    "backward": ((0.8, -8, 0, 0), (1.2, 8, 1e-9, 50)),
-    "optimizer": ((0.8, -8, 0, 0), (1.2, 60, 1e-9, 200)),
-}
-"""Of the scale, and of microseconds per op (the timer's own cost may be taken off), per module call and per phase."""
-
-
-_ROUNDS, _WIDTH = 20, 0.1
-
-
-def _robust(columns: Floats, counts: Floats, low: Sequence[float], high: Sequence[float]) -> Floats:
-    """x with log(columns x) close to 0 in every row; rows far off count less (Geman and McClure's weights).
-
-    Errors are multiplied by `counts` before they are squared. Logarithms, by Gauss-Newton steps, since (columns x - 1)
-    squared punishes what is too long more than what is too short, and predicts 2-5% too little where measurements
-    scatter by 20%.
-    """
-    x = lsq_linear(columns * counts[:, None], counts, bounds=(low, high)).x
-    for _ in range(_ROUNDS):
-        predicted = np.maximum(columns @ x, 1e-9)
-        error = np.log(predicted)
-        weight = counts / np.sqrt(1 + (error / _WIDTH) ** 2)
-        x = lsq_linear(columns * (weight / predicted)[:, None], (1 - error) * weight, bounds=(low, high)).x
-    return np.asarray(x)
-
-
-def _columns(rows: Sequence[_PhaseRow]) -> Floats:
-    """What a phase may be made of, as shares of what was measured: its ops, and a microsecond per op, call, phase."""
-    columns = np.array([(r.ops_s, r.ops * _US, r.module_calls * _US, _US) for r in rows], dtype=np.float64)
-    shares: Floats = columns / np.array([[r.measured_s] for r in rows])
-    return shares
-
-
-def _shares(rows: Sequence[_PhaseRow]) -> Floats:
-    return np.array([row.share for row in rows])
-
-
-def learn_overheads(networks: Sequence[Measured], predicted: Sequence[Floats]) -> dict[Place, Overhead]:
-    """What each phase takes beside its ops, on a device that runs ops as they are called (a CPU)."""
-    overheads: dict[Place, Overhead] = {}
-    for place, rows in _phase_rows(networks, predicted).items():
-        if len(rows) < 4:
-            overheads[place] = Overhead()
-            continue
-        scale, op, call, phase = _robust(_columns(rows), _shares(rows), *_BOUNDS[place]).tolist()
-        overheads[place] = Overhead(scale, op * _US, call * _US, phase * _US)
-    return overheads
-
-
-_HOST_BOUND = 1.1
-"""A phase that lasts so much longer than its ops on the device waited for the host."""
-
-
-def learn_host(networks: Sequence[Measured], predicted: Sequence[Floats]) -> dict[Place, Overhead]:
-    """What the host takes to launch each phase, on a device that runs behind it (a GPU), and the ops' common factor.
-
-    A phase lasts as long as the slower of the two: phases far longer than their ops tell the host's cost, the others
-    the device's.
-    """
-    overheads: dict[Place, Overhead] = {}
-    for place, rows in _phase_rows(networks, predicted).items():
-        waits = [row for row in rows if row.measured_s > _HOST_BOUND * row.ops_s]
-        works = [row for row in rows if row.measured_s <= _HOST_BOUND * row.ops_s]
-        scale = median(row.measured_s / row.ops_s for row in works) if len(works) >= 4 else 1.0
-        op = call = phase = 0.0
-        if len(waits) >= 4:
-            columns = _columns(waits)[:, 1:]
-            op, call, phase = _robust(columns, _shares(waits), (0, 0, 0), (500, 500, 5000)).tolist()
-        overheads[place] = Overhead(min(max(scale, 0.5), 2.0), op * _US, call * _US, phase * _US)
-    return overheads

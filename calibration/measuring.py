@@ -56,14 +56,16 @@ def passes(batch_s: float) -> tuple[int, int]:
     return whole, 5 if batch_s < 0.02 else 3 if batch_s < 0.1 else 2
 
 
-def _op_seconds(workload: Workload, run: Run, passes: int) -> tuple[float | None, ...]:
-    """Seconds beside every traced op; None where it did not run as traced."""
+def _ops(workload: Workload, run: Run, passes: int) -> tuple[tuple[float | None, ...], tuple[float, ...]]:
+    """Seconds beside every traced op (None where it did not run as traced), and bytes that it touched first."""
     times = run.ops_in_context(passes)
-    ops = [op for op in workload.ops if op.phase != "optimizer"]
-    found = beside(ops, times.names)
+    found = beside([op for op in workload.ops if op.phase != "optimizer"], times.names)
     moved = [op.bytes_moved for op in workload.ops if op.phase == "optimizer"]
-    steps = by_parameter(times.step_s, moved, at_once=times.step_at_once)
-    return (*(None if at is None else times.seconds[at] for at in found), *steps)
+    seconds = [None if at is None else times.seconds[at] for at in found]
+    mapped = [0.0 if at is None else times.mapped[at] for at in found]
+    step_s = by_parameter(times.step_s, moved, at_once=times.step_at_once)
+    step_mapped = by_parameter(times.step_mapped, moved, at_once=times.step_at_once)
+    return (*seconds, *step_s), (*mapped, *step_mapped)
 
 
 def energy_of(
@@ -98,11 +100,24 @@ def measured(seed: int, network: Network, workload: Workload, device: str, meter
     batch_s = run.warm_up()
     whole_runs, op_passes = passes(batch_s)
     before = pace(device)
-    whole = run.whole(whole_runs)
-    op_s = _op_seconds(workload, run, op_passes)
+    run.whole(whole_runs // 2)
+    op_s, op_mapped = _ops(workload, run, op_passes)
+    whole = run.whole(whole_runs - whole_runs // 2)  # half before and half after, so that both see the same machine
     pace_s = between(before, pace(device))
     energy_j, status = energy_of(run, whole.total_s, meters, stopwatch)
-    return Sample(seed, whole.phases, whole.total_s, whole.scatter, whole.runs, op_s, energy_j, status, pace_s=pace_s)
+    return Sample(
+        seed=seed,
+        phases=whole.phases,
+        total_s=whole.total_s,
+        scatter=whole.scatter,
+        runs=whole.runs,
+        op_s=op_s,
+        energy_j=energy_j,
+        energy_status=status,
+        pace_s=pace_s,
+        mapped=whole.mapped,
+        op_mapped=op_mapped,
+    )
 
 
 def draw(seed: int, device: str, dtypes: Sequence[str]) -> tuple[Network, Workload] | None:

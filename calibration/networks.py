@@ -20,7 +20,7 @@ from calibration.random_images import convolutional
 from calibration.random_sequences import mixer, perceptron, recurrent, transformer
 from estimator.optimizers import OPTIMIZERS
 
-GENERATOR = 5
+GENERATOR = 6
 """Raised whenever a seed means another network or is traced to other ops: records name it."""
 
 
@@ -54,7 +54,7 @@ _FAMILIES: tuple[tuple[str, float, Callable[[random.Random], tuple[nn.Module, tu
 def _filled(t: Tensor, device: str, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     """Data for a meta tensor: small normal numbers (0 and denormals are slower or faster), token 0 upwards."""
     if t.dtype.is_floating_point:
-        return torch.empty(t.shape, device=device, dtype=dtype).normal_(0, 0.5, generator=generator)
+        return torch.empty_like(t, device=device, dtype=dtype).normal_(0, 0.5, generator=generator)
     most = 2 if t.dtype == torch.bool else 100
     return torch.randint(0, most, t.shape, generator=generator, device=device).to(t.dtype)
 
@@ -70,7 +70,7 @@ def drawn(seed: int, dtypes: Sequence[str] = ("float32",), batches: Sequence[int
     with torch.device("meta"):
         module, args = make(r)
         times = r.choice(batches)
-        args = tuple(torch.empty((times * t.shape[0], *t.shape[1:]), dtype=t.dtype) for t in args)
+        args = tuple(torch.cat([t] * times) for t in args)
     return Network(family, optimizer, dtype, module, args)
 
 

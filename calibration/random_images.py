@@ -158,4 +158,5 @@ def convolutional(r: random.Random) -> tuple[nn.Module, tuple[Tensor, ...]]:
         layers += [nn.Dropout(), nn.Linear(hidden, hidden), draw.act(), nn.Linear(hidden, classes)]
     else:
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, classes)]
-    return nn.Sequential(*layers), (torch.empty(batch, 3, size, size),)
+    layout = torch.channels_last if r.random() < 0.2 else torch.contiguous_format
+    return nn.Sequential(*layers), (torch.empty(batch, 3, size, size, memory_format=layout),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Sample:
     `op_s` runs beside the traced ops, None where an op did not run as traced. `energy_j` is that of one batch, None
     where no meter measured it. `at_s`: seconds since the calibration's start. `judged`: drawn without choosing what is
     new, so that errors on it are those on any such network. `disturbed`: other work ran beside it, and was let.
-    `pace_s`: seconds of `calibration.pace.Pace`'s work around it; empty where that is not known.
+    `pace_s`: seconds of `calibration.pace.Pace`'s work around it; empty where that is not known. `mapped` and
+    `op_mapped`: bytes of memory that phases and ops touched for the first time; empty where they were not counted.
     """
 
     seed: int
@@ -56,6 +57,8 @@ class Sample:
     judged: bool = False
     disturbed: bool = False
     pace_s: tuple[float, ...] = ()
+    mapped: Mapping[Phase, float] = field(default_factory=dict)
+    op_mapped: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def begin(path: Path, header: Header, idle_w: float | None) -> None:
 def append(path: Path, sample: Sample) -> None:
     """Add a sample: one write, flushed and synced. Op times are kept to 4 digits."""
     entry = asdict(sample)
+    entry["op_mapped"] = [round(b) for b in sample.op_mapped]
     entry["op_s"] = [None if s is None else float(f"{s:.4g}") for s in sample.op_s]
     append_line(path, json.dumps(entry, allow_nan=False, separators=(",", ":")))
 
@@ -96,6 +100,9 @@ def _sample(raw: Mapping[str, Any]) -> Sample:
     pace_s = tuple(_number(s) for s in raw.get("pace_s", ()))
     if len(pace_s) not in (0, 2) or 0.0 in pace_s:
         raise ValueError("a pace is two times")
+    op_s, op_mapped = (tuple(_optional(s) for s in raw["op_s"]), tuple(_number(b) for b in raw.get("op_mapped", ())))
+    if len(op_mapped) not in (0, len(op_s)):
+        raise ValueError("a sample counts the memory of all its ops, or of none")
     if "forward" not in phases or type(raw["seed"]) is not int or type(raw["runs"]) is not int:
         raise ValueError("a sample has a seed, runs and a forward pass")
     return Sample(
@@ -104,13 +111,15 @@ def _sample(raw: Mapping[str, Any]) -> Sample:
         total_s=_number(raw["total_s"]),
         scatter=_number(raw["scatter"]),
         runs=raw["runs"],
-        op_s=tuple(_optional(s) for s in raw["op_s"]),
+        op_s=op_s,
         energy_j=_optional(raw["energy_j"]),
         energy_status=str(raw["energy_status"]),
         at_s=_number(raw["at_s"]),
         judged=raw["judged"] is True,
         disturbed=raw.get("disturbed") is True,
         pace_s=pace_s,
+        mapped={phase: _number(raw["mapped"][phase]) for phase in PHASES if phase in raw.get("mapped", {})},
+        op_mapped=op_mapped,
     )
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+
+try:
+    import resource
+except ImportError:  # not on Windows: page faults are not counted there
+    resource = None  # type: ignore[assignment]
 
 WAIT_S, LONGEST_WAIT_S = 1.2e-4, 1e-2
 """How long a GPU is kept waiting ahead of a timed op, at least and at most."""
@@ -30,6 +36,9 @@ class Stopwatch(Protocol):
     def synchronize(self) -> None:
         """Wait until the device has done all that was started."""
 
+    def mapped_bytes(self) -> int:
+        """Memory that the process has touched for the first time, so far; 0 where that takes no time of the device."""
+
 
 class HostClock:
     """For devices that run an op while it is called."""
@@ -47,6 +56,10 @@ class HostClock:
 
     def synchronize(self) -> None:
         """Nothing runs on."""
+
+    def mapped_bytes(self) -> int:
+        """Page faults that needed no disk (getrusage(2), ru_minflt), in bytes."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * mmap.PAGESIZE if resource else 0
 
 
 class CudaEvents:
@@ -80,6 +93,10 @@ class CudaEvents:
     def synchronize(self) -> None:
         """`torch.cuda.synchronize`."""
         self._cuda.synchronize(self._device)
+
+    def mapped_bytes(self) -> int:
+        """0: PyTorch's allocator keeps the memory of a GPU."""
+        return 0
 
 
 def stopwatch_of(device: str) -> Stopwatch:

@@ -53,9 +53,13 @@ _OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = 
 
 @dataclass(frozen=True)
 class WholeTime:
-    """Seconds of one batch by phase (medians over `runs`), and how far runs scatter: interquartile range / median."""
+    """Seconds of one batch by phase (medians over `runs`), and how far runs scatter: interquartile range / median.
+
+    `mapped`: bytes of memory that each phase touched for the first time (medians).
+    """
 
     phases: dict[Phase, float]
+    mapped: dict[Phase, float]
     total_s: float
     scatter: float
     runs: int
@@ -65,26 +69,31 @@ class WholeTime:
 class OpTimes:
     """Median seconds of the ops of one batch, in the order they ran: forward and backward, and the optimizer's.
 
-    `step_at_once`: the optimizer's ops are on many parameters at once, as on a GPU.
+    `mapped`: bytes of memory that each op touched for the first time (medians); `step_mapped` is to `step_s` what it
+    is to `seconds`. `step_at_once`: the optimizer's ops are on many parameters at once, as on a GPU.
     """
 
     names: tuple[str, ...]
     seconds: tuple[float, ...]
+    mapped: tuple[float, ...]
     step_s: tuple[float, ...]
+    step_mapped: tuple[float, ...]
     step_at_once: bool
 
 
 class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sets a mark before and after every op that the tracer would record. `names` and `marks` run in parallel.
 
-    An entry of `marks` is a list of pairs: a fused call's backward pass dispatches several ops. `host_s`: how long the
-    host took for each pair, in the order in which they were set; `before`: the same, the last time.
+    An entry of `marks` is a list of pairs: a fused call's backward pass dispatches several ops. `mapped`: bytes that
+    each entry touched for the first time. `host_s`: how long the host took for each pair, in the order in which they
+    were set; `before`: the same, the last time.
     """
 
     def __init__(self, stopwatch: Stopwatch, facts: dict[Any, OpFacts], before: Sequence[float] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
         self.marks: list[list[tuple[Any, Any]]] = []
+        self.mapped: list[float] = []
         self.host_s: list[float] = []
         self._stopwatch, self._facts, self._before = stopwatch, facts, before
         self.step_begins: int | None = None
@@ -107,11 +116,13 @@ class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one op between two marks."""
         at = len(self.host_s)
         self._stopwatch.ready(self._before[at] if at < len(self._before) else 0.0)
+        mapped = self._stopwatch.mapped_bytes()
         begun_s = time.perf_counter()
         start = self._stopwatch.mark()
         out = run()
         self.marks[entry].append((start, self._stopwatch.mark()))
         self.host_s.append(time.perf_counter() - begun_s)
+        self.mapped[entry] += self._stopwatch.mapped_bytes() - mapped
         return out
 
     def call(self, name: str, run: Callable[[], Any]) -> Any:
@@ -131,6 +142,7 @@ class OpTimer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _new(self, name: str) -> int:
         self.names.append(name)
         self.marks.append([])
+        self.mapped.append(0.0)
         return len(self.names) - 1
 
     def _entry(self, name: str) -> int:
@@ -182,23 +194,31 @@ class Run:
         self._module.train(network.optimizer is not None)
         trained = [p for p in self._module.parameters() if p.requires_grad]
         self._optimizer = _OPTIMIZERS[network.optimizer](trained) if network.optimizer else None
+        self._taken: list[list[float]] = []
+        self._mapped: list[list[int]] = []
 
-    def __call__(self, before_step: Callable[[], Any] = lambda: None) -> list[Any]:
-        """Run once; the marks around its phases. `before_step` is called ahead of the optimizer's step."""
-        marks = [self._stopwatch.mark()]
+    def __call__(self, before_step: Callable[[], Any] = lambda: None) -> list[tuple[Any, int]]:
+        """Run once; marks around its phases, and `Stopwatch.mapped_bytes` at each.
+
+        `before_step` is called ahead of the optimizer's step.
+        """
+        moments = [self._moment()]
         with torch.set_grad_enabled(self._optimizer is not None):
             output = self._module(*self._args, **self._kwargs)
             if self._optimizer is not None:
                 loss = training_loss(output)
-                marks.append(self._stopwatch.mark())
+                moments.append(self._moment())
                 if isinstance(loss, Tensor):
                     loss.backward()  # type: ignore[no-untyped-call]
-                marks.append(self._stopwatch.mark())
+                moments.append(self._moment())
                 before_step()
                 self._optimizer.step()
                 self._optimizer.zero_grad()
-        marks.append(self._stopwatch.mark())
-        return marks
+        moments.append(self._moment())
+        return moments
+
+    def _moment(self) -> tuple[Any, int]:
+        return self._stopwatch.mark(), self._stopwatch.mapped_bytes()
 
     def warm_up(self) -> float:
         """Run until it runs as it will: twice. Seconds of the second run."""
@@ -210,34 +230,46 @@ class Run:
         return time.perf_counter() - started_s
 
     def whole(self, runs: int) -> WholeTime:
-        """Medians over `runs` runs."""
-        taken = list[list[float]]()
+        """`runs` runs more; medians over all so far."""
+        taken, mapped = self._taken, self._mapped
         for _ in range(runs):
-            marks = self()
+            marks, before = zip(*self(), strict=True)
             taken.append(self._stopwatch.seconds(list(pairwise(marks))))
+            mapped.append([after - ahead for ahead, after in pairwise(before)])
         totals = sorted(map(sum, taken))
         quarter = len(totals) // 4
         middle = statistics.median(totals)
         names: Sequence[Phase] = PHASES if self._optimizer is not None else PHASES[:1]
-        phases = {name: statistics.median(run[i] for run in taken) for i, name in enumerate(names)}
-        return WholeTime(phases, middle, (totals[-1 - quarter] - totals[quarter]) / middle, len(taken))
+        return WholeTime(
+            phases=dict(zip(names, _medians(taken), strict=True)),
+            mapped=dict(zip(names, _medians(mapped), strict=True)),
+            total_s=middle,
+            scatter=(totals[-1 - quarter] - totals[quarter]) / middle,
+            runs=len(taken),
+        )
 
     def ops_in_context(self, passes: int) -> OpTimes:
         """Every op of a batch, timed in the order in which they run."""
         facts: dict[Any, OpFacts] = {}
-        times, steps = list[list[float]](), list[list[float]]()
-        names, host_s = list[str](), list[float]()
+        times, mapped = list[list[float]](), list[list[float]]()
+        names, host_s, step = list[str](), list[float](), 0
         for _ in range(passes):
             timer = OpTimer(self._stopwatch, facts, host_s)
             with _FusedCalls(timer), timer:
                 self(timer.begin_step)
-            seconds = timer.seconds()
-            times.append(seconds[: timer.step_begins])
-            steps.append(seconds[len(times[-1]) :])
+            times.append(timer.seconds())
+            mapped.append(timer.mapped)
             names, host_s = timer.names, timer.host_s
-        begins = len(times[-1])
-        at_once = any(name.startswith(("_foreach", "_fused")) for name in names[begins:])
-        return OpTimes(tuple(names[:begins]), _medians(times), _medians(steps), at_once)
+            step = len(names) if timer.step_begins is None else timer.step_begins
+        seconds, touched = _medians(times), _medians(mapped)
+        return OpTimes(
+            names=tuple(names[:step]),
+            seconds=seconds[:step],
+            mapped=touched[:step],
+            step_s=seconds[step:],
+            step_mapped=touched[step:],
+            step_at_once=any(name.startswith(("_foreach", "_fused")) for name in names[step:]),
+        )
 
 
 def _medians(passes: Sequence[Sequence[float]]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 python -m calibration.validate DIRECTORY                       # published machines, then this machine's CPU
 python -m calibration.validate DIRECTORY --published-only      # no measuring, a minute or two
 python -m calibration.validate --profile gpu.profile.json      # a device that was calibrated before: check it
+python -m calibration.validate --again                         # what was measured then, by the model of today
 
 A device of this machine is calibrated and checked in one run: known networks, in none of which anything was fitted, are
 measured in rounds in the midst of the calibration, so that drift of a shared machine falls on both alike.
@@ -162,14 +163,16 @@ def check_calibrated(path: Path, rounds: int, out: Path) -> tuple[list[Case], st
         measure_round(checks, machine.device, target.meters)
         _keep(checks, out / "accuracy.checks.jsonl")
         _say(f"{done + 1} of {rounds} rounds, {time.monotonic() - begun_s:.0f} s")
-    record_path = path.with_name(path.name.replace(SUFFIX, ".record.jsonl"))
+    record_path = _record_of(path)
     networks = measured_of(read(record_path)) if record_path.exists() else []
     return list(_all_cases(checks, machine, networks)), _noise(checks, machine, 0)
 
 
-def check_again(out: Path) -> tuple[list[Case], str]:
-    """What `check_here` or `check_calibrated` kept in `out`, scored again; nothing is measured."""
-    machine, record = load(out / f"accuracy{SUFFIX}"), read(out / "accuracy.record.jsonl")
+def check_again(path: Path, out: Path) -> tuple[list[Case], str]:
+    """The profile at `path`, fitted anew from its record, on the runs kept in `out`; nothing is measured."""
+    kept, record = load(path), read(_record_of(path))
+    machine = fit(record, kept.name, kept.logical_cpus, kept.meter)
+    save(machine, path)
     runs = [json.loads(line) for line in (out / "accuracy.checks.jsonl").read_text().splitlines()]
     taken = {(run["network"], run["dtype"]): run for run in runs}
     checks = [c for c in to_check(known_networks(), machine.dtypes) if (c.known.name, c.dtype) in taken]
@@ -177,6 +180,10 @@ def check_again(out: Path) -> tuple[list[Case], str]:
         run = taken[check.known.name, check.dtype]
         check.seconds, check.joules = run["duration_s"], run["energy_j"] or []
     return list(_all_cases(checks, machine, measured_of(record))), _noise(checks, machine, 0)
+
+
+def _record_of(profile: Path) -> Path:
+    return profile.with_name(profile.name.replace(SUFFIX, ".record.jsonl"))
 
 
 def _keep(checks: Iterable[Checked], path: Path) -> None:
@@ -210,14 +217,14 @@ def main() -> None:
     parser.add_argument("--hardware", default="cpu", help="a device of this machine (default: cpu)")
     parser.add_argument("--profile", type=Path, help="check this profile on its device, without calibrating anew")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of measuring, with --profile (default: {ROUNDS})")
-    parser.add_argument("--again", action="store_true", help="score what is kept in --out, without measuring")
+    parser.add_argument("--again", action="store_true", help="fit and score what is kept, without measuring")
     parser.add_argument("--minutes", type=float, default=5.0, help="of calibration (default: 5)")
     parser.add_argument("--out", type=Path, default=Path("build"), help="where profile, runs and accuracy.json go")
     arguments = parser.parse_args()
     cases: list[Case] = list(published_cases(arguments.directory)) if arguments.directory else []
     noise = ""
     if arguments.again:
-        here, noise = check_again(arguments.out)
+        here, noise = check_again(arguments.profile or arguments.out / f"accuracy{SUFFIX}", arguments.out)
         cases += here
     elif arguments.profile:
         here, noise = check_calibrated(arguments.profile, arguments.rounds, arguments.out)

@@ -13,7 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.workload import PHASES, Kind, Op, Workload
+from estimator.optimizers import OPTIMIZERS
+from estimator.workload import PHASES, Kind, Op, Shape, Workload
 
 OpClass = Literal["conv", "winograd", "grouped", "matmul", "attention", "other"]
 """Ops that run at rates of their own. "winograd": dense 3x3 convolutions of stride 1, for which libraries know an
@@ -36,6 +37,8 @@ _PHASE = {name: index for index, name in enumerate(PHASES)}
 _ITEMSIZE = {"float64": 8, "int64": 8, "complex64": 8, "bfloat16": 2, "float16": 2, "int16": 2}
 _ITEMSIZE |= dict.fromkeys(("bool", "int8", "uint8", "float8_e4m3fn", "float8_e5m2"), 1)
 
+_TEMPORARIES = {name: step.temporaries for name, step in OPTIMIZERS.items()}
+
 
 def class_of(op: Op) -> OpClass:
     """The class of `op`, by its kind and, for a convolution, by the shapes of its operands.
@@ -57,11 +60,28 @@ def class_of(op: Op) -> OpClass:
 
 
 def fresh_bytes(op: Op) -> int:
-    """Bytes of results for which the allocator must map new memory: every one beyond `FRESH_BYTES`, if not in place."""
-    if op.name.endswith("_") or op.phase == "optimizer":
+    """Bytes for which the allocator must map new memory: those of every result above `FRESH_BYTES`, if not in place.
+
+    A convolution copies its operands into oneDNN's layouts of blocks and its result out of one, unless channels are
+    last already; an optimizer makes temporaries.
+    """
+    if op.name.endswith("_"):
         return 0
     itemsize = _ITEMSIZE.get(op.dtype, 4)
-    return sum(size for size in (prod(shape) * itemsize for shape in op.outputs) if size > FRESH_BYTES)
+
+    def large(shapes: Sequence[Shape]) -> int:
+        return sum(size for size in (prod(shape) * itemsize for shape in shapes) if size > FRESH_BYTES)
+
+    if op.kind == "conv" and op.layout == "contiguous":
+        return large(op.inputs) + 2 * large(op.outputs)
+    return (_TEMPORARIES.get(op.name, 0) if op.phase == "optimizer" else 1) * large(op.outputs)
+
+
+def freed_bytes(op: Op) -> int:
+    """Bytes that an optimizer's step gives back: the gradient, and mapped memory of temporaries; 0 for other ops."""
+    if op.phase != "optimizer":
+        return 0
+    return sum(map(prod, op.outputs)) * _ITEMSIZE.get(op.dtype, 4) + fresh_bytes(op)
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,7 @@ class Columns:
     flops: Floats
     bytes_moved: Floats
     fresh_bytes: Floats
+    freed_bytes: Floats
     results: Floats
     kernels: Floats
     module_calls: Floats
@@ -101,6 +122,7 @@ def columns_of(workload: Workload) -> Columns:
         flops=np.array([op.flops for op in ops], dtype=np.float64),
         bytes_moved=np.array([op.bytes_moved for op in ops], dtype=np.float64),
         fresh_bytes=np.array([fresh_bytes(op) for op in ops], dtype=np.float64),
+        freed_bytes=np.array([freed_bytes(op) for op in ops], dtype=np.float64),
         results=np.array([max((prod(s) for s in op.outputs), default=0) for op in ops], dtype=np.float64),
         kernels=np.array([op.launches for op in ops], dtype=np.float64),
         module_calls=np.array([workload.module_calls], dtype=np.float64),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from estimator.columns import OP_CLASSES, Columns, Floats
 from estimator.hardware import TILE, HardwareProfile
-from estimator.op_times import OpTimes, place_of
+from estimator.op_times import OpTimes
 from estimator.workload import PHASES, Workload
 
 FORWARD, BACKWARD, OPTIMIZER = range(len(PHASES))
@@ -106,18 +106,11 @@ def learned(workload: Workload, profile: HardwareProfile, times: OpTimes) -> Dem
     columns = workload.columns
     ideal, predicted = roofline(columns, profile), times.predict(workload)
     busy = np.where(np.isnan(predicted.seconds), ideal.device_s, predicted.seconds)
-    device_s, host_s = np.zeros_like(busy), np.zeros_like(busy)
-    training = bool((columns.phase != FORWARD).any())
-    for index, phase in enumerate(PHASES):
-        at = columns.phase == index
-        over = times.overhead(place_of(phase, training))
-        device_s[at] = over.device_s(busy[at], profile.asynchronous)
-        host_s[at] = over.op_s if profile.asynchronous else 0.0
     extra_w = np.array([profile.class_power_w.get(name, 0.0) for name in OP_CLASSES])[columns.op_class]
     return Demand(
         kernels=ideal.kernels,
-        device_s=device_s,
-        host_s=host_s,
+        device_s=times.device_s(busy, columns, profile.asynchronous),
+        host_s=times.host_s(columns, profile.asynchronous),
         busy_s=busy,
         memory_bound=ideal.memory_bound,
         active_j=(profile.active_power_w + extra_w) * busy,

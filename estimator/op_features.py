@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, prod
 
-from estimator.workload import Op, Shape, Workload
+from estimator.workload import LAYOUTS, Op, Shape, Workload
 
-FEATURES = 19
+FEATURES = 20
 """Length of `Described.features`."""
 
 
@@ -116,6 +116,7 @@ def _one(op: Op, context: tuple[float, float], before: int) -> Described:
         log((op.bytes_read + 1) / (op.bytes_written + 1)),
         *context,
         _log(before),
+        float(LAYOUTS.index(op.layout)),
         *numbers,
     ]
     return Described(f"{group} {op.dtype}", op.name, tuple(features + [0.0] * (FEATURES - len(features))))
@@ -124,9 +125,10 @@ def _one(op: Op, context: tuple[float, float], before: int) -> Described:
 def describe(workload: Workload) -> list[Described]:
     """Every op of `workload`, in its order.
 
-    The first nine features are the same for all groups: logarithms of FLOPs, bytes, elements written, FLOPs per byte;
+    The first ten features are the same for all groups: logarithms of FLOPs, bytes, elements written, FLOPs per byte;
     backward or not; log of bytes read over written; the whole batch's bytes (what may stay in a cache), training or
-    not; bytes written by the op before (which may still be cached). Then come sizes that the group's kernels depend on.
+    not; bytes written by the op before (which may still be cached); how the input lies in memory. Then come sizes that
+    the group's kernels depend on.
     """
     training = float(any(op.phase != "forward" for op in workload.ops))
     context = _log(sum(op.bytes_moved for op in workload.ops)), training

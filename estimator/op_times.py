@@ -1,8 +1,9 @@
 """How long ops take on a machine that was calibrated: a roofline, times what was learned of each group of ops.
 
-    seconds = roofline x exp(forest(features))                                           an op in context
-    roofline = launch x launches + max(FLOPs / peak, bytes / bandwidth) + first touch x newly mapped bytes
+    seconds = roofline x exp(forest(features)) + first touch x newly mapped bytes             an op in context
+    roofline = launch x launches + max(FLOPs / peak, bytes / bandwidth)
     CPU:  phase = sum of (scale x seconds + per op) + per module call x calls + per phase
+          an optimizer's, also: + per kernel x kernels + per byte x bytes of gradients given back
     GPU:  phase = max(scale x sum of seconds, per op x ops + per module call x calls + per phase)
 
 The forest learns log(measured / roofline), so that outside of what it has seen it still grows as the roofline does.
@@ -10,14 +11,14 @@ The forest learns log(measured / roofline), so that outside of what it has seen 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.columns import fresh_bytes
+from estimator.columns import Columns
 from estimator.forest import Forest
 from estimator.op_features import Described, describe
 from estimator.workload import PHASES, Op, Phase, Workload
@@ -57,21 +58,25 @@ class OpGroup:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What a phase takes beside its ops, as fitted on whole networks: a factor, and seconds per op, call and phase."""
+    """What a phase takes beside its ops, as fitted on whole networks: a factor, and seconds per op, call and phase.
+
+    An optimizer's op stands for several kernels per parameter, each of which was timed by itself, so that what the
+    timer takes goes by `kernel_s`; and the gradients' memory is given back, at `freed_s_per_byte`.
+    """
 
     scale: float = 1.0
     op_s: float = 0.0
     module_call_s: float = 0.0
     phase_s: float = 0.0
+    kernel_s: float = 0.0
+    freed_s_per_byte: float = 0.0
 
-    def device_s(self, seconds: Floats, gpu: bool) -> Floats:
+    def device_s(self, seconds: Floats, kernels: Floats, freed_bytes: Floats, gpu: bool) -> Floats:
         """Seconds of ops that take `seconds` by themselves; on a CPU, what their calls take is in it."""
-        return self.scale * seconds if gpu else np.maximum(self.scale * seconds + self.op_s, SHORTEST_S)
-
-    def phase_total_s(self, seconds: Floats, module_calls: int, gpu: bool) -> float:
-        """Seconds of a phase of ops that take `seconds` by themselves."""
-        device, host = float(self.device_s(seconds, gpu).sum()), self.module_call_s * module_calls + self.phase_s
-        return max(device, host + self.op_s * len(seconds)) if gpu else device + host
+        if gpu:
+            return self.scale * seconds
+        beside = self.op_s + self.kernel_s * kernels + self.freed_s_per_byte * freed_bytes
+        return np.maximum(self.scale * seconds + beside, SHORTEST_S)
 
 
 _NOTHING = Overhead()
@@ -95,16 +100,10 @@ class Predicted:
         return float((known * self.spreads).sum() / (known.sum() or 1.0))
 
 
-def roofline_s(
-    op: Op, flop_per_s: float | None, bandwidth_bytes_per_s: float, launch_s: float, fresh_s_per_byte: float = 0.0
-) -> float:
-    """launch x launches + max(FLOPs / peak, bytes / bandwidth) (Williams, Waterman and Patterson 2009) + first touch.
-
-    Results for which memory has to be mapped anew (`estimator.columns.fresh_bytes`) take `fresh_s_per_byte` on top.
-    """
+def roofline_s(op: Op, flop_per_s: float | None, bandwidth_bytes_per_s: float, launch_s: float) -> float:
+    """launch x launches + max(FLOPs / peak, bytes / bandwidth) (Williams, Waterman and Patterson 2009)."""
     compute = op.flops / flop_per_s if flop_per_s else 0.0
-    touched_s = fresh_s_per_byte * fresh_bytes(op) if fresh_s_per_byte else 0.0
-    return launch_s * max(1, op.launches) + max(compute, op.bytes_moved / bandwidth_bytes_per_s) + touched_s
+    return launch_s * max(1, op.launches) + max(compute, op.bytes_moved / bandwidth_bytes_per_s)
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class OpTimes:
 
     def roofline_s(self, op: Op, flop_per_s: float | None) -> float:
         """The roofline of `op`, see the function of that name."""
-        return roofline_s(op, flop_per_s, self.bandwidth_bytes_per_s, self.launch_s, self.fresh_s_per_byte)
+        return roofline_s(op, flop_per_s, self.bandwidth_bytes_per_s, self.launch_s)
 
     def margin(self, training: bool) -> float:
         """The factor on `Predicted.spread`."""
@@ -136,21 +135,46 @@ class OpTimes:
         """What ops take beside their own time at `place`."""
         return self.overheads.get(place, _NOTHING)
 
+    def device_s(self, seconds: Floats, columns: Columns, gpu: bool) -> Floats:
+        """Seconds of every op of a workload where it runs, from what they take by themselves (`predict`)."""
+        device_s = np.zeros_like(seconds)
+        for index, over in self._by_phase(columns):
+            at = columns.phase == index
+            device_s[at] = over.device_s(seconds[at], columns.kernels[at], columns.freed_bytes[at], gpu)
+        return device_s
+
+    def host_s(self, columns: Columns, gpu: bool) -> Floats:
+        """Seconds in which the host launches every op of a workload; on a CPU they are in `device_s`."""
+        host_s = np.zeros_like(columns.flops)
+        for index, over in self._by_phase(columns):
+            host_s[columns.phase == index] = over.op_s if gpu else 0.0
+        return host_s
+
+    def _by_phase(self, columns: Columns) -> Iterator[tuple[int, Overhead]]:
+        training = bool((columns.phase > 0).any())
+        for index, phase in enumerate(PHASES):
+            yield index, self.overhead(place_of(phase, training))
+
+    def phases_s(self, workload: Workload, seconds: Floats, gpu: bool) -> dict[Phase, float]:
+        """Seconds of every phase of a batch, from the seconds of its ops."""
+        columns, found = workload.columns, dict[Phase, float]()
+        device_s, host_s = self.device_s(seconds, columns, gpu), self.host_s(columns, gpu)
+        for index, over in self._by_phase(columns):
+            at = columns.phase == index
+            if at.any():
+                calls = workload.module_calls if PHASES[index] == "forward" else 0
+                beside_s = float(host_s[at].sum()) + over.module_call_s * calls + over.phase_s
+                works_s = float(device_s[at].sum())
+                found[PHASES[index]] = max(works_s, beside_s) if gpu else works_s + beside_s
+        return found
+
     def batch_s(self, workload: Workload, seconds: Floats, gpu: bool) -> float:
         """Seconds of a whole batch, from the seconds of its ops."""
-        phases = np.array([PHASES.index(op.phase) for op in workload.ops])
-        training, total = bool((phases > 0).any()), 0.0
-        for index, phase in enumerate(PHASES):
-            of_ops = seconds[phases == index]
-            if len(of_ops):
-                over = self.overhead(place_of(phase, training))
-                calls = workload.module_calls if phase == "forward" else 0
-                total += over.phase_total_s(of_ops, calls, gpu)
-        return total
+        return sum(self.phases_s(workload, seconds, gpu).values())
 
     def predict(self, workload: Workload, described: Sequence[Described] | None = None) -> Predicted:
         """Seconds of every op, in the workload's order, before `overheads`; `described` where it is known already."""
-        described = describe(workload) if described is None else described
+        described, columns = describe(workload) if described is None else described, workload.columns
         seconds = np.full(len(described), np.nan)
         unseen, spreads = np.ones(len(described), dtype=np.bool_), np.full(len(described), self.unseen_spread)
         members: dict[str, list[int]] = {}
@@ -163,6 +187,7 @@ class OpTimes:
             rows = np.array([(group.names.get(described[i].name, 0.0), *described[i].features) for i in indices])
             different, back = np.unique(rows, axis=0, return_inverse=True)  # layers repeat
             seconds[indices] *= np.exp(group.forest.predict(different))[back.ravel()]
+            seconds[indices] += self.fresh_s_per_byte * columns.fresh_bytes[indices]
             beyond = (rows[:, 1:] < np.array(group.low) - _BEYOND) | (rows[:, 1:] > np.array(group.high) + _BEYOND)
             unseen[indices] = beyond.any(axis=1)
             spreads[indices] = np.where(unseen[indices], max(self.unseen_spread, group.spread), group.spread)

@@ -27,7 +27,7 @@ from estimator.forest import Forest
 from estimator.op_features import FEATURES
 from estimator.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SUFFIX = ".profile.json"
 
 _LARGEST_FILE = 64 * 2**20
@@ -201,6 +201,8 @@ def _overhead(raw: Mapping[str, Any]) -> Overhead:
         op_s=_number(raw["op_s"], -1, 1),
         module_call_s=_number(raw["module_call_s"], 0, 1),
         phase_s=_number(raw["phase_s"], 0, 10),
+        kernel_s=_number(raw["kernel_s"], -1, 1),
+        freed_s_per_byte=_number(raw["freed_s_per_byte"], 0, 1),
     )
 
 
@@ -215,7 +217,7 @@ def _op_times(raw: Mapping[str, Any]) -> OpTimes:
         overheads=overheads,
         unseen_spread=_number(raw["unseen_spread"], 0, 10),
         margins={_text(phase): _number(margin, 0, 100) for phase, margin in raw["margins"].items()},
-        fresh_s_per_byte=_number(raw.get("fresh_s_per_byte", 0), 0, 1),
+        fresh_s_per_byte=_number(raw["fresh_s_per_byte"], 0, 1),
     )
 
 

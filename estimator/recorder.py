@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._prims_common import suggest_memory_format
 from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from estimator.formulas import OpFacts
 from estimator.guesses import READS_VALUES, Guesses
 from estimator.memo import Result, call_key, maker_of, result_of
-from estimator.workload import CONTRACTIONS, Op, Phase
+from estimator.workload import CONTRACTIONS, Layout, Op, Phase
 
 _OF_ONE_DTYPE = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "convolution"})
 
@@ -100,6 +102,8 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = args[0] if result == "first argument" else make()
         else:
             out = func(*args, **kwargs)
+            if packet in _LAID_OUT:
+                out = tree_map_only(Tensor, partial(_LAID_OUT[packet], args), out)
             op = None if facts.free else _op_of(facts, args, kwargs, out)
             again = maker_of(out) if key else None
             if again is not None:
@@ -144,4 +148,29 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
         inputs=tuple([tuple(t.shape) for t in ins]),
         outputs=tuple([tuple(t.shape) for t in outs]),
         launches=facts.count_launches(args, ins),
+        layout=next((layout_of(t) for t in ins if t.dim() > 1), "contiguous"),
     )
+
+
+def _as_operands(operands: Sequence[Tensor], out: Tensor) -> Tensor:
+    """With channels last where the input or the weight has them so (ATen's determine_backend_memory_format)."""
+    formats = [suggest_memory_format(t) for t in operands if t.dim() == out.dim()]
+    last = next((f for f in formats if f != torch.contiguous_format), None)
+    return out if last is None else torch.empty_like(out, memory_format=last)
+
+
+_LAID_OUT: dict[Any, Callable[[tuple[Any, ...], Tensor], Tensor]] = {
+    torch.ops.aten.convolution: lambda args, out: _as_operands(args[:2], out),
+    torch.ops.aten.convolution_backward: lambda args, out: _as_operands(args[1:3], out),
+    torch.ops.aten.native_layer_norm_backward: lambda args, out: out.contiguous(),
+}
+"""How kernels lay out results where meta kernels do it otherwise."""
+
+
+def layout_of(t: Tensor) -> Layout:
+    """How `t` lies in memory."""
+    if t.is_contiguous():
+        return "contiguous"
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    last = t.dim() in formats and t.is_contiguous(memory_format=formats[t.dim()])
+    return "channels_last" if last else "strided"

@@ -158,8 +158,9 @@ def recording(
 ) -> Iterator[tuple[OpRecorder, tuple[Any, ...], dict[str, Any]]]:
     """While active, what `module` does is written down: the recorder, and the inputs to call it with.
 
-    Its parameters and buffers are stand-ins without data; those named in `trainable` get a gradient, and None is
-    inference. `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
+    Its parameters and buffers are stand-ins without data; those named in `trainable` ask for a gradient. None is
+    inference, where those that the module trains ask for one, in vain. `fake` traces under `FakeTensorMode`, `guess`
+    lets values that nobody knows be guessed.
     """
     device = "cpu" if fake else "meta"
     recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=guess)
@@ -170,7 +171,8 @@ def recording(
             stack.enter_context(_quiet())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.device(device))
-        ghosts = _ghosts(module, trainable or frozenset(), dtype, device)
+        # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
+        ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
         def on_device(t: Any) -> Any:
             return torch.empty_like(t, device=device) if isinstance(t, Tensor) else t

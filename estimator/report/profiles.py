@@ -92,6 +92,10 @@ def _facts(found: CalibratedMachine) -> Iterator[tuple[str, str]]:
     if found.disturbed:
         yield "beside other work", f"{found.disturbed} of the networks: trust this profile little"
     yield "dtypes", ", ".join(found.dtypes)
+    if found.op_times.fresh_s_per_byte:
+        freed = 1e9 * found.op_times.overhead("optimizer").freed_s_per_byte
+        touched = f"{1e9 * found.op_times.fresh_s_per_byte:.2f} ns a byte at first touch"
+        yield "new memory", f"{touched}, {freed:.2f} where gradients are given back"
     if found.learning_curve:
         curve = ", ".join(f"{error:.1%} after {minutes:.1f}" for minutes, error in found.learning_curve)
         yield "learning curve", f"median error {curve} min"
@@ -115,11 +119,11 @@ def _errors(found: CalibratedMachine, width: int) -> RenderableType:
 
 def _overheads(found: CalibratedMachine, width: int) -> RenderableType:
     """What phases take beside their ops (`op_times.Overhead`); per op it is below 0 where ops were timed too long."""
-    numbers = ("x ops' time", "per op", "per module call", "per phase")
+    numbers = ("x ops' time", "per op", "per kernel", "per module call", "per phase")
     rows = []
     for place in PLACES:
         over = found.op_times.overhead(place)
-        seconds = (over.op_s, over.module_call_s, over.phase_s)
+        seconds = (over.op_s, over.kernel_s, over.module_call_s, over.phase_s)
         rows.append((place, f"{over.scale:.2f}", *(f"{1e6 * s:.1f} µs" for s in seconds)))
     gpu = found.device.startswith("cuda")
     title = "The host's time; the slower of GPU and host decides" if gpu else "Time beside the ops"

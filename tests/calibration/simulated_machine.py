@@ -11,7 +11,7 @@ from calibration.measuring import draw
 from calibration.networks import Network
 from calibration.samples import Header, Sample
 from estimator.op_features import describe
-from estimator.op_times import OpTimes, Overhead, place_of, roofline_s
+from estimator.op_times import OpTimes, Overhead, roofline_s
 from estimator.workload import Workload
 
 PEAKS = {"convolution": 2e11, "depthwise convolution": 4e10, "matrix product": 3e11}
@@ -21,7 +21,7 @@ CPU = {
     "inference": Overhead(1.0, 1e-6, 2e-6, 5e-6),
     "forward": Overhead(1.0, 1e-6, 3e-6, 5e-6),
     "backward": Overhead(1.0, 3e-6, 0.0, 2e-5),
-    "optimizer": Overhead(1.0, 2e-6, 0.0, 3e-5),
+    "optimizer": Overhead(1.0, 2e-5, 0.0, 3e-5, -2e-6, 5e-11),
 }
 GPU = {
     "inference": Overhead(1.0, 8e-6, 5e-6, 0.0),
@@ -47,13 +47,7 @@ def sample(seed: int, network: Network, workload: Workload, at_s: float, *, gpu:
     """What measuring would say, without noise."""
     seconds = op_seconds(workload)
     law = OpTimes(BANDWIDTH, LAUNCH_S, {}, GPU if gpu else CPU, 0.0)
-    training = network.optimizer is not None
-    phases = {}
-    for phase in ("forward", "backward", "optimizer"):
-        at = np.array([op.phase == phase for op in workload.ops])
-        if at.any():
-            calls = workload.module_calls if phase == "forward" else 0
-            phases[phase] = law.overhead(place_of(phase, training)).phase_total_s(seconds[at], calls, gpu)
+    phases = law.phases_s(workload, seconds, gpu)
     total_s = sum(phases.values())
     flops = sum(op.flops for op in workload.ops)
     energy_j = STATIC_W * total_s + JOULES_PER_FLOP * flops + JOULES_PER_BYTE * workload.bytes_moved

@@ -112,7 +112,9 @@ def test_the_pace_is_kept_in_the_record_and_older_records_do_without(tmp_path):
     begin(path, header(), None)
     append(path, one)
     older = {**asdict(replace(one, seed=10**6)), "op_s": [None]}
-    del older["pace_s"]
+    for name in ("pace_s", "mapped", "op_mapped"):
+        del older[name]
     with path.open("a") as file:
         file.write(json.dumps(older) + "\n")
     assert [s.pace_s for s in read(path).samples] == [(1e-3, 2e-4), ()]
+    assert [s.op_mapped for s in read(path).samples] == [(), ()]

@@ -177,3 +177,14 @@ def test_what_was_seen_is_no_longer_new():
     seen.add(first)
     assert seen.novelty(first) == pytest.approx(0.5)  # every op was seen once: 1 / (1 + 1)
     assert 0.5 <= seen.novelty(second) <= 1.0
+
+
+def test_memory_touched_for_the_first_time_is_kept_in_the_record(tmp_path):
+    path, one = tmp_path / "record.jsonl", sample(*drawn(1)[0], 0.0)
+    counted = replace(one, mapped={"forward": 4096.0}, op_mapped=tuple(4096.0 * i for i in range(len(one.op_s))))
+    begin(path, header(), None)
+    append(path, counted)
+    append(path, replace(counted, seed=10**6, op_mapped=(1.0,) * (len(one.op_s) + 1)))
+    record = read(path)
+    assert [(s.mapped, s.op_mapped) for s in record.samples] == [(counted.mapped, counted.op_mapped)]
+    assert "line 3 is damaged" in record.problems[0]

@@ -31,6 +31,22 @@ def test_nearly_every_traced_op_is_timed(seed):
     assert sample.total_s > 0 and sample.energy_j is None and sample.energy_status == "absent"
 
 
+class _Doubled(nn.Module):
+    def forward(self, x):
+        return x + x
+
+
+@pytest.mark.parametrize(("mib", "touched"), [(64, 64), (1, 0)])
+def test_memory_that_is_touched_for_the_first_time_is_counted(mib, touched):
+    # glibc maps every block above 32 MiB anew (mallopt(3), M_MMAP_THRESHOLD), and keeps one of 1 MiB for the next pass
+    with torch.device("meta"):
+        run = _run(Network("add", None, "float32", _Doubled(), (torch.empty(1, mib << 18),)))
+    run.warm_up()
+    (mapped,) = run.ops_in_context(3).mapped
+    assert mapped == pytest.approx(touched << 20, rel=0.02, abs=1e5)
+    assert run.whole(3).mapped["forward"] == pytest.approx(touched << 20, rel=0.02, abs=1e5)
+
+
 class _Lstm(nn.Module):
     def __init__(self) -> None:
         super().__init__()

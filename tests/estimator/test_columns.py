@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from estimator.columns import OP_CLASSES, class_of, fresh_bytes, joined
+from estimator.columns import OP_CLASSES, class_of, freed_bytes, fresh_bytes, joined
 from estimator.demand import roofline, summed
 from estimator.energy import phases_of, price
 from estimator.trace import TraceInputs, trace
@@ -66,9 +66,14 @@ def test_new_memory_is_mapped_for_large_results_that_are_not_in_place():
         assert (relu, in_place) == (expected, 0)
 
 
-def test_the_optimizer_writes_in_place():
-    ops = _ops(lambda: nn.Linear(4000, 4000), 2, 4000, optimizer="adam")  # a weight of 61 MiB
-    assert {o.name: fresh_bytes(o) for o in ops if fresh_bytes(o)} == {"mm": 4 * 4000 * 4000}  # its gradient
+@pytest.mark.parametrize(("optimizer", "temporaries"), [("sgd", 0), ("momentum", 0), ("adam", 2), ("adamw", 2)])
+def test_an_optimizer_writes_in_place_but_for_its_temporaries(optimizer, temporaries):
+    # torch/optim/adam.py, _single_tensor_adam: the root of the second moment, and its quotient
+    weight = 4 * 4000 * 4000  # 61 MiB
+    ops = _ops(lambda: nn.Linear(4000, 4000), 2, 4000, optimizer=optimizer)
+    mapped = {o.name: fresh_bytes(o) for o in ops if fresh_bytes(o)}
+    assert mapped == {"mm": weight} | ({optimizer: temporaries * weight} if temporaries else {})
+    assert sum(map(freed_bytes, ops)) == (1 + temporaries) * weight + 4 * 4000  # and the gradient of the bias
 
 
 def test_columns_hold_every_op_in_order_and_are_made_once():

@@ -18,8 +18,13 @@ TIMES = OpTimes(
     bandwidth_bytes_per_s=4e10,
     launch_s=2e-6,
     groups={},
-    overheads={"inference": Overhead(0.99, -3.76e-6, 1.5e-6, 1.22e-5), "backward": Overhead(1.25, 5e-7, 5e-16, 0.0)},
+    overheads={
+        "inference": Overhead(0.99, -3.76e-6, 1.5e-6, 1.22e-5),
+        "backward": Overhead(1.25, 5e-7, 5e-16, 0.0),
+        "optimizer": Overhead(0.95, 5.6e-6, 0.0, 4.6e-5, kernel_s=-1.9e-6, freed_s_per_byte=6.4e-11),
+    },
     unseen_spread=0.5,
+    fresh_s_per_byte=2e-10,
 )
 CPU = CalibratedMachine(
     name="mine",
@@ -151,10 +156,12 @@ def test_a_profile_tells_its_facts_by_name_and_by_path(tmp_path):
         "learning curve median error 17.6% after 0.9, 12.8% after 5.0 min",
         "time of inference 69 9.8% 18.3%",
         "time of training 70 11.5% 14.5%",
-        "phase x ops' time per op per module call per phase",
-        "inference 0.99 -3.8 µs 1.5 µs 12.2 µs",
-        "backward 1.25 0.5 µs 0.0 µs 0.0 µs",
-        "forward 1.00 0.0 µs 0.0 µs 0.0 µs",  # nothing learned: ops alone
+        "new memory 0.20 ns a byte at first touch, 0.06 where gradients are given back",
+        "phase x ops' time per op per kernel per module call per phase",
+        "inference 0.99 -3.8 µs 0.0 µs 1.5 µs 12.2 µs",
+        "backward 1.25 0.5 µs 0.0 µs 0.0 µs 0.0 µs",
+        "optimizer 0.95 5.6 µs -1.9 µs 0.0 µs 46.0 µs",
+        "forward 1.00 0.0 µs 0.0 µs 0.0 µs 0.0 µs",  # nothing learned: ops alone
     ):
         assert words in said, words
     assert f"file: {path}" in shown.splitlines()  # whole

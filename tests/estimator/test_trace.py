@@ -14,9 +14,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules import module as module_globals
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from estimator.errors import InputError, ScenarioError
+from estimator.recorder import layout_of
 from estimator.sources import load
 from estimator.trace import TraceInputs, trace, trainable_parameters
 from tests.estimator.tracing import Calls, forward, meta, named, on_meta, one, step
@@ -322,6 +324,75 @@ def test_inference_has_no_backward_and_no_optimizer():
     workload = forward(on_meta(Net), meta(5, 4))
     assert {op.phase for op in workload.ops} == {"forward"}
     assert workload.flops == 2 * 5 * (3 * 4 * 4 + 4 * 3)
+
+
+class _Dispatched(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func._schema.name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("trained", [False, True])
+def test_products_of_transposed_inputs_are_those_of_a_real_run(trained, bias):
+    # PyTorch folds the batch into the rows only where the weight asks for a gradient
+    layer = nn.Linear(16, 32, bias=bias).requires_grad_(trained)
+    real, x = _Dispatched(), torch.zeros(2, 16, 9).transpose(1, 2)
+    with torch.no_grad(), real:
+        layer(x)
+    names = [op.name for op in trace(layer, TraceInputs((x.to("meta"),), {}, 2)).ops]
+    assert ("bmm" in names, "mm" in names) == ("bmm" in real.names, "mm" in real.names) == (not trained, trained)
+
+
+class _Pictures(nn.Module):
+    """Convolutions, norms and pooling on either layout, and a norm over channels, which turns one into the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.batch, self.act = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.SiLU()
+        self.deep, self.norm, self.point = nn.Conv2d(8, 8, 7, padding=3, groups=8), nn.LayerNorm(8), nn.Conv2d(8, 16, 1)
+        self.pool, self.up = nn.MaxPool2d(2), nn.Upsample(scale_factor=2)
+
+    def forward(self, x):
+        x = self.act(self.batch(self.stem(x)))
+        x = x + self.norm(self.deep(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.up(self.pool(self.point(x))).mean((2, 3))
+
+
+def _picture_layouts(module: nn.Module, x: torch.Tensor) -> list[tuple[str, str]]:
+    """Of a real training step: every op that moves pictures, and how its first one lies in memory."""
+    seen = list[tuple[str, str]]()
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            pictures = [a for a in args if isinstance(a, torch.Tensor) and a.dim() > 1]
+            if pictures and pictures[0].dim() == 4:
+                seen.append((func._schema.name.removeprefix("aten::"), layout_of(pictures[0])))
+            return func(*args, **(kwargs or {}))
+
+    with Watching():
+        module(x).sum().backward()
+    return seen
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("where", ["input", "weights"])
+def test_pictures_lie_in_memory_as_in_a_real_run(layout, where):
+    module, x = _Pictures(), torch.zeros(2, 3, 16, 16)
+    if where == "input":
+        x = x.contiguous(memory_format=layout)
+    else:
+        module = module.to(memory_format=layout)
+    known = {"convolution", "convolution_backward", "native_batch_norm", "native_layer_norm", "silu"}
+    real = Counter(one for one in _picture_layouts(module, x) if one[0] in known)
+    ops = trace(module, TraceInputs((x.to("meta"),), {}, 2), optimizer="sgd").ops
+    traced = Counter((op.name, op.layout) for op in ops if op.name in known)
+    assert traced == real
+    assert ("convolution", "channels_last") in traced or layout == torch.contiguous_format
 
 
 def test_counts_are_linear_in_the_batch():
