@@ -15,6 +15,7 @@ from calibration.errors import CalibrationError
 from calibration.measuring import draw, free, measured
 from calibration.networks import Network
 from calibration.samples import Header, Record, Sample, append, begin, read
+from estimator.atomic import write_text
 from estimator.errors import FOREIGN_ERRORS
 from estimator.op_features import describe
 from estimator.op_times import roofline_s
@@ -95,6 +96,9 @@ class Collection:
     """Measures networks until the record holds `seconds` of work; iterate over it. What the caller does meanwhile does
     not count. Each sample is appended to `path` before it is yielded.
 
+    The seed of the network at hand is kept beside the record: one that takes the whole process down (a kernel that
+    writes where it must not) is passed over when the calibration is started again.
+
     A sample during which other work was seen is thrown away (`discarded`); after `_PATIENCE` of them in a row it waits
     for a quiet machine, as `policy` says. A network that does not run on the device is passed over (`failures` says
     why); after `_PATIENCE` of them in a row it raises `CalibrationError`.
@@ -110,6 +114,7 @@ class Collection:
         self._failed_in_a_row = 0
         self._path, self._header, self._seconds = path, record.header, seconds
         self._meters, self._policy, self._record = meters, policy, record
+        self._at_hand = path.with_name(f"{path.name}.at_hand")
 
     def __iter__(self) -> Iterator[Sample]:
         try:
@@ -124,7 +129,8 @@ class Collection:
             if known is not None:
                 seen.add(known[1])
         spent_s = self.begun_at_s
-        networks = _drawn_from(max((sample.seed for sample in self._record.samples), default=-1) + 1, header)
+        done, fatal = max((sample.seed for sample in self._record.samples), default=-1), self._fatal_seed()
+        networks = (one for one in _drawn_from(done + 1, header) if one[0] != fatal)
         for count in itertools.count(len(self._record.samples)):
             if spent_s >= self._seconds:
                 return
@@ -132,7 +138,11 @@ class Collection:
             judged = count % JUDGED == 0
             candidates = list(itertools.islice(networks, 1 if judged else CANDIDATES))
             seed, network, workload = max(candidates, key=lambda one: seen.novelty(one[2]))
-            taken, disturbed = self._attempt(seed, network, workload)
+            write_text(self._at_hand, str(seed))
+            try:
+                taken, disturbed = self._attempt(seed, network, workload)
+            finally:
+                self._at_hand.unlink(missing_ok=True)
             spent_s += time.perf_counter() - begun_s
             del candidates, network
             with suppress(RuntimeError):  # of a device that answers nothing any more
@@ -148,6 +158,13 @@ class Collection:
                 sample = replace(taken, at_s=spent_s, judged=judged)
                 append(self._path, sample)
                 yield sample
+
+    def _fatal_seed(self) -> int:
+        """The network that was being measured when the process died; -1 for none."""
+        try:
+            return int(self._at_hand.read_text())
+        except (FileNotFoundError, ValueError):
+            return -1
 
     def _attempt(self, seed: int, network: Network, workload: Workload) -> tuple[Sample | None, bool]:
         """The sample, None where the network does not run here; and whether other work ran beside it."""

@@ -124,7 +124,7 @@ def _touch_s_per_byte(rows: Sequence[_Row]) -> float:
     """
     large = [row for row in rows if row.op.kind not in CONTRACTIONS and row.op.bytes_moved > _LARGE]
     touching = [row for row in large if row.mapped > 0.1 * row.op.bytes_moved]
-    others = [row for row in large if not row.mapped]
+    others = [row for row in large if row.mapped < 0.01 * row.op.bytes_moved]
     if len(touching) < _FEW or len(others) < _FEW:
         return 0.0
     usual = median(row.op.bytes_moved / row.seconds for row in others)

@@ -84,6 +84,15 @@ def energy_of(
 
 
 @cache
+def _counts_memory(device: str) -> bool:
+    """Whether `Stopwatch.mapped_bytes` tells of 64 MiB of new memory: not on a GPU, nor where pages are huge."""
+    stopwatch = stopwatch_of(device)
+    before = stopwatch.mapped_bytes()
+    new = torch.ones(1 << 24)
+    return stopwatch.mapped_bytes() - before > 0.9 * new.nbytes
+
+
+@cache
 def _pace_of_cpu() -> Pace:
     return Pace()
 
@@ -115,8 +124,7 @@ def measured(seed: int, network: Network, workload: Workload, device: str, meter
         energy_j=energy_j,
         energy_status=status,
         pace_s=pace_s,
-        mapped=whole.mapped,
-        op_mapped=op_mapped,
+        op_mapped=op_mapped if _counts_memory(device) else (),
     )
 
 

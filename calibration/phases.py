@@ -66,6 +66,9 @@ module call, phase and kernel; of nanoseconds per byte of gradients."""
 
 _ROUNDS, _WIDTH = 20, 0.1
 
+_FEWEST_ROWS = 15
+"""Three for each coefficient of an optimizer's phase; of a phase measured less often, the scale alone is learned."""
+
 
 def _robust(columns: Floats, counts: Floats, low: Sequence[float], high: Sequence[float]) -> Floats:
     """x with log(columns x) close to 0 in every row; rows far off count less (Geman and McClure's weights).
@@ -98,8 +101,9 @@ def learn_overheads(networks: Sequence[Measured], predicted: Sequence[Floats]) -
     """What each phase takes beside its ops, on a device that runs ops as they are called (a CPU)."""
     overheads: dict[Place, Overhead] = {}
     for place, rows in _phase_rows(networks, predicted).items():
-        if len(rows) < 4:
-            overheads[place] = Overhead()
+        if len(rows) < _FEWEST_ROWS:
+            scales = [row.measured_s / row.ops_s for row in rows]
+            overheads[place] = Overhead(min(max(median(scales), 0.8), 1.2)) if rows else Overhead()
             continue
         scale, op, call, phase, kernel, freed = _robust(_columns(rows), _shares(rows), *_BOUNDS[place]).tolist()
         overheads[place] = Overhead(scale, op * _US, call * _US, phase * _US, kernel * _US, freed * _NS)

@@ -158,5 +158,4 @@ def convolutional(r: random.Random) -> tuple[nn.Module, tuple[Tensor, ...]]:
         layers += [nn.Dropout(), nn.Linear(hidden, hidden), draw.act(), nn.Linear(hidden, classes)]
     else:
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, classes)]
-    layout = torch.channels_last if r.random() < 0.2 else torch.contiguous_format
-    return nn.Sequential(*layers), (torch.empty(batch, 3, size, size, memory_format=layout),)
+    return nn.Sequential(*layers), (torch.empty(batch, 3, size, size),)

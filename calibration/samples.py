@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ class Sample:
     `op_s` runs beside the traced ops, None where an op did not run as traced. `energy_j` is that of one batch, None
     where no meter measured it. `at_s`: seconds since the calibration's start. `judged`: drawn without choosing what is
     new, so that errors on it are those on any such network. `disturbed`: other work ran beside it, and was let.
-    `pace_s`: seconds of `calibration.pace.Pace`'s work around it; empty where that is not known. `mapped` and
-    `op_mapped`: bytes of memory that phases and ops touched for the first time; empty where they were not counted.
+    `pace_s`: seconds of `calibration.pace.Pace`'s work around it; empty where that is not known. `op_mapped`:
+    bytes of memory that ops touched for the first time; empty where they were not counted.
     """
 
     seed: int
@@ -57,7 +57,6 @@ class Sample:
     judged: bool = False
     disturbed: bool = False
     pace_s: tuple[float, ...] = ()
-    mapped: Mapping[Phase, float] = field(default_factory=dict)
     op_mapped: tuple[float, ...] = ()
 
 
@@ -118,7 +117,6 @@ def _sample(raw: Mapping[str, Any]) -> Sample:
         judged=raw["judged"] is True,
         disturbed=raw.get("disturbed") is True,
         pace_s=pace_s,
-        mapped={phase: _number(raw["mapped"][phase]) for phase in PHASES if phase in raw.get("mapped", {})},
         op_mapped=op_mapped,
     )
 
@@ -137,7 +135,7 @@ def _header(path: Path, line: str) -> tuple[Header, float | None]:
             device, device_name, machine_id, version, int(h["threads"]), tuple(h["dtypes"]), int(h["generator"])
         )
         return header, _optional(raw["idle_w"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise CalibrationError(f"{path} is not a calibration record of this version ({error}): remove it.") from error
 
 
@@ -156,7 +154,7 @@ def read(path: Path) -> Record:
             continue
         try:
             sample = _sample(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             problems.append(f"line {number} is damaged and was left out ({str(error)[:100]})")
             continue
         samples[sample.seed] = sample

@@ -53,13 +53,9 @@ _OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = 
 
 @dataclass(frozen=True)
 class WholeTime:
-    """Seconds of one batch by phase (medians over `runs`), and how far runs scatter: interquartile range / median.
-
-    `mapped`: bytes of memory that each phase touched for the first time (medians).
-    """
+    """Seconds of one batch by phase (medians over `runs`), and how far runs scatter: interquartile range / median."""
 
     phases: dict[Phase, float]
-    mapped: dict[Phase, float]
     total_s: float
     scatter: float
     runs: int
@@ -195,30 +191,23 @@ class Run:
         trained = [p for p in self._module.parameters() if p.requires_grad]
         self._optimizer = _OPTIMIZERS[network.optimizer](trained) if network.optimizer else None
         self._taken: list[list[float]] = []
-        self._mapped: list[list[int]] = []
 
-    def __call__(self, before_step: Callable[[], Any] = lambda: None) -> list[tuple[Any, int]]:
-        """Run once; marks around its phases, and `Stopwatch.mapped_bytes` at each.
-
-        `before_step` is called ahead of the optimizer's step.
-        """
-        moments = [self._moment()]
+    def __call__(self, before_step: Callable[[], Any] = lambda: None) -> list[Any]:
+        """Run once; the marks around its phases. `before_step` is called ahead of the optimizer's step."""
+        marks = [self._stopwatch.mark()]
         with torch.set_grad_enabled(self._optimizer is not None):
             output = self._module(*self._args, **self._kwargs)
             if self._optimizer is not None:
                 loss = training_loss(output)
-                moments.append(self._moment())
+                marks.append(self._stopwatch.mark())
                 if isinstance(loss, Tensor):
                     loss.backward()  # type: ignore[no-untyped-call]
-                moments.append(self._moment())
+                marks.append(self._stopwatch.mark())
                 before_step()
                 self._optimizer.step()
                 self._optimizer.zero_grad()
-        moments.append(self._moment())
-        return moments
-
-    def _moment(self) -> tuple[Any, int]:
-        return self._stopwatch.mark(), self._stopwatch.mapped_bytes()
+        marks.append(self._stopwatch.mark())
+        return marks
 
     def warm_up(self) -> float:
         """Run until it runs as it will: twice. Seconds of the second run."""
@@ -231,22 +220,14 @@ class Run:
 
     def whole(self, runs: int) -> WholeTime:
         """`runs` runs more; medians over all so far."""
-        taken, mapped = self._taken, self._mapped
-        for _ in range(runs):
-            marks, before = zip(*self(), strict=True)
-            taken.append(self._stopwatch.seconds(list(pairwise(marks))))
-            mapped.append([after - ahead for ahead, after in pairwise(before)])
+        taken = self._taken
+        taken += (self._stopwatch.seconds(list(pairwise(self()))) for _ in range(runs))
         totals = sorted(map(sum, taken))
         quarter = len(totals) // 4
         middle = statistics.median(totals)
         names: Sequence[Phase] = PHASES if self._optimizer is not None else PHASES[:1]
-        return WholeTime(
-            phases=dict(zip(names, _medians(taken), strict=True)),
-            mapped=dict(zip(names, _medians(mapped), strict=True)),
-            total_s=middle,
-            scatter=(totals[-1 - quarter] - totals[quarter]) / middle,
-            runs=len(taken),
-        )
+        phases = dict(zip(names, _medians(taken), strict=True))
+        return WholeTime(phases, middle, (totals[-1 - quarter] - totals[quarter]) / middle, len(taken))
 
     def ops_in_context(self, passes: int) -> OpTimes:
         """Every op of a batch, timed in the order in which they run."""
@@ -276,23 +257,23 @@ def _medians(passes: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(statistics.median(of_op) for of_op in zip(*passes, strict=True))
 
 
-def by_parameter(step_s: Sequence[float], moved: Sequence[int], *, at_once: bool = False) -> list[float]:
-    """Seconds of an optimizer's step for each parameter tensor, of which the step moves so many bytes.
+def by_parameter(values: Sequence[float], moved: Sequence[int], *, at_once: bool = False) -> list[float]:
+    """What an optimizer's ops took (seconds, bytes), for each parameter tensor, of which the step moves so many bytes.
 
     On a CPU PyTorch's optimizers go through the parameters one by one, with the same ops for each. Ops on many
     parameters `at_once` (on a GPU) are shared out by the bytes.
     """
-    if moved and not at_once and len(step_s) % len(moved) == 0:
-        each = len(step_s) // len(moved)
-        return [sum(step_s[i : i + each]) for i in range(0, len(step_s), each)]
-    total_s, total = sum(step_s), sum(moved) or 1
-    return [total_s * part / total for part in moved]
+    if moved and not at_once and len(values) % len(moved) == 0:
+        each = len(values) // len(moved)
+        return [sum(values[i : i + each]) for i in range(0, len(values), each)]
+    whole, total = sum(values), sum(moved) or 1
+    return [whole * part / total for part in moved]
 
 
 def beside(ops: Sequence[Op], names: Sequence[str]) -> list[int | None]:
     """For each traced op of the forward and backward pass, the index of the timed op that it is; None where none is.
 
-    Networks run as they were traced but for a few ops (a layout that meta tensors do not have, say).
+    Networks run as they were traced but for a few ops (copies that only some devices make, say).
     """
     traced = ["fused" if op.kind in ("attention", "rnn") else op.name for op in ops]
     timed = ["fused" if name in FUSED else _OF_CUDNN.get(name, name) for name in names]

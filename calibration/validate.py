@@ -22,15 +22,18 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 
 from calibration.accuracy import Case, Target, as_json, published_cases, score, table
 from calibration.baselines import BASELINES, THETA, linear
 from calibration.checking import Checked, measure_round, to_check
 from calibration.collect import collect, open_record
+from calibration.errors import CalibrationError
 from calibration.fit import fit, measured_of
 from calibration.known_networks import known_networks
 from calibration.learn import Measured
 from calibration.machine import idle_power_w, target_of
+from calibration.networks import GENERATOR
 from calibration.samples import read
 from estimator.atomic import write_text
 from estimator.calibrated import profile_from
@@ -144,11 +147,11 @@ def check_here(hardware: str, minutes: float, out: Path) -> tuple[list[Case], st
         if moments and sample.at_s >= moments[0]:
             moments.pop(0)
             measure_round(checks, target.header.device, target.meters)
+            _keep(checks, out / "accuracy.checks.jsonl")
             _say(f"{ROUNDS - len(moments)} of {ROUNDS} rounds, {time.monotonic() - begun_s:.0f} s")
     record = read(record_path)
     machine = fit(record, "accuracy", target.logical_cpus, target.meter)
     save(machine, out / f"accuracy{SUFFIX}")
-    _keep(checks, out / "accuracy.checks.jsonl")
     return list(_all_cases(checks, machine, measured_of(record))), _noise(checks, machine, work.discarded)
 
 
@@ -169,10 +172,15 @@ def check_calibrated(path: Path, rounds: int, out: Path) -> tuple[list[Case], st
 
 
 def check_again(path: Path, out: Path) -> tuple[list[Case], str]:
-    """The profile at `path`, fitted anew from its record, on the runs kept in `out`; nothing is measured."""
-    kept, record = load(path), read(_record_of(path))
-    machine = fit(record, kept.name, kept.logical_cpus, kept.meter)
-    save(machine, path)
+    """The profile at `path`, of any version, fitted anew from its record, on the runs kept in `out`.
+
+    Nothing is measured and nothing written but the table. Raises `CalibrationError` for a record of networks that are
+    drawn or traced otherwise today.
+    """
+    kept, record = json.loads(path.read_text()), read(_record_of(path))
+    if (record.header.generator, record.header.torch) != (GENERATOR, torch.__version__):
+        raise CalibrationError(f"{_record_of(path)} is of another generator or another torch: measure anew.")
+    machine = fit(record, kept["name"], kept["logical_cpus"], kept["meter"])
     runs = [json.loads(line) for line in (out / "accuracy.checks.jsonl").read_text().splitlines()]
     taken = {(run["network"], run["dtype"]): run for run in runs}
     checks = [c for c in to_check(known_networks(), machine.dtypes) if (c.known.name, c.dtype) in taken]

@@ -1,6 +1,6 @@
 """The ops of workloads as columns of numbers: made once per workload, priced on any number of machines.
 
-Everything here comes from shapes and names; what a machine makes of it is `estimator.energy`'s.
+Everything here comes from shapes, layouts and names; what a machine makes of it is `estimator.energy`'s.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def fresh_bytes(op: Op) -> int:
     """Bytes for which the allocator must map new memory: those of every result above `FRESH_BYTES`, if not in place.
 
     A convolution copies its operands into oneDNN's layouts of blocks and its result out of one, unless channels are
-    last already; an optimizer makes temporaries.
+    last already (a gradient is copied for each of the results that need it, what is strided once more); an optimizer
+    makes temporaries. So page faults say (`calibration.stopwatch`) where blocks are above the threshold.
     """
     if op.name.endswith("_"):
         return 0
@@ -72,9 +73,16 @@ def fresh_bytes(op: Op) -> int:
     def large(shapes: Sequence[Shape]) -> int:
         return sum(size for size in (prod(shape) * itemsize for shape in shapes) if size > FRESH_BYTES)
 
-    if op.kind == "conv" and op.layout == "contiguous":
-        return large(op.inputs) + 2 * large(op.outputs)
-    return (_TEMPORARIES.get(op.name, 0) if op.phase == "optimizer" else 1) * large(op.outputs)
+    results = large(op.outputs)
+    if op.phase == "optimizer":
+        return _TEMPORARIES.get(op.name, 0) * results
+    if op.kind != "conv" or op.layout == "channels_last":
+        return results
+    backward = op.name == "convolution_backward"
+    gradients = sum(len(shape) > 1 for shape in op.outputs) if backward else 0
+    operands = op.inputs[1:] if backward else op.inputs
+    again = large(operands[:1]) if op.layout == "strided" else 0
+    return 2 * results + large(operands) + again + gradients * large(op.inputs[:1])
 
 
 def freed_bytes(op: Op) -> int:

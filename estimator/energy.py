@@ -1,6 +1,6 @@
 """The energy model: a roofline for the time of each op, and power that follows what the op does.
 
-    ideal time of an op = max(FLOPs / rate, bytes / bandwidth, dynamic energy / power left) + first touch of new memory
+    ideal time of an op = max(max(FLOPs / rate, bytes / bandwidth) + first touch of new memory, dynamic J / power left)
     time of an op       = max(ideal, FLOPs / rate x (1 + half a wave / results)) + kernels x kernel_s
     time of a phase     = max(sum over ops, time the host takes to launch them)     on a GPU, where the host runs ahead
                         = sum over ops + time the host takes to launch them          on a CPU

@@ -1,6 +1,7 @@
 """What a learned model of op times looks at: an op's group, its name, and numbers that tell how well it will run.
 
-Everything here comes from shapes, so that an op is described in the same way when it is measured and when it is priced.
+Everything here comes from shapes and layouts, so that an op is described in the same way when it is measured and when
+it is priced.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, prod
 
-from estimator.workload import LAYOUTS, Op, Shape, Workload
+from estimator.workload import Op, Shape, Workload
 
-FEATURES = 20
+FEATURES = 21
 """Length of `Described.features`."""
 
 
@@ -75,12 +76,24 @@ def _attention(op: Op) -> tuple[str, list[float]]:
     return "attention", [_log(prod(q[:-2])), _log(q[-2]), _log(k[-2]), _log(q[-1]), float(masked)]
 
 
+def _weights(op: Op) -> tuple[Shape, Shape]:
+    """A recurrent layer's first two: (gates x hidden, features) and (gates x hidden, hidden)."""
+    first, second = [shape for shape in op.inputs[1:] if len(shape) == 2][:2]
+    return first, second
+
+
 def _recurrent(op: Op) -> tuple[str, list[float]]:
-    first, second = [s for s in op.inputs[1:] if len(s) == 2][
-        :2
-    ]  # (gates x hidden, features), (gates x hidden, hidden)
+    first, second = _weights(op)
     gates = first[0] / max(1, second[1])
     return "recurrent", [*map(_log, op.inputs[0][:3]), _log(op.launches), _log(second[1]), gates]
+
+
+def _name(op: Op) -> str:
+    """An op's name; a recurrent layer's with its gates, since an LSTM (4) runs on other kernels than a GRU (3)."""
+    if op.kind != "rnn":
+        return op.name
+    first, second = _weights(op)
+    return f"{op.name} of {first[0] // max(1, second[1])} gates"
 
 
 def _other(op: Op) -> tuple[str, list[float]]:
@@ -103,9 +116,9 @@ _BY_KIND = {"conv": _convolution, "matmul": _product, "attention": _attention, "
 
 def _one(op: Op, context: tuple[float, float], before: int) -> Described:
     try:
-        group, numbers = _BY_KIND.get(op.kind, _other)(op)
+        (group, numbers), name = _BY_KIND.get(op.kind, _other)(op), _name(op)
     except (IndexError, ValueError):  # an op of this kind with arguments of its own (a dot product, an outer product)
-        group, numbers = _other(op)
+        (group, numbers), name = _other(op), op.name
     moved, written = op.bytes_moved, prod(op.outputs[0]) if op.outputs else 0
     features = [
         _log(op.flops),
@@ -116,19 +129,20 @@ def _one(op: Op, context: tuple[float, float], before: int) -> Described:
         log((op.bytes_read + 1) / (op.bytes_written + 1)),
         *context,
         _log(before),
-        float(LAYOUTS.index(op.layout)),
+        float(op.layout == "channels_last"),
+        float(op.layout == "strided"),
         *numbers,
     ]
-    return Described(f"{group} {op.dtype}", op.name, tuple(features + [0.0] * (FEATURES - len(features))))
+    return Described(f"{group} {op.dtype}", name, tuple(features + [0.0] * (FEATURES - len(features))))
 
 
 def describe(workload: Workload) -> list[Described]:
     """Every op of `workload`, in its order.
 
-    The first ten features are the same for all groups: logarithms of FLOPs, bytes, elements written, FLOPs per byte;
+    The first eleven features are the same for all groups: logarithms of FLOPs, bytes, elements written, FLOPs per byte;
     backward or not; log of bytes read over written; the whole batch's bytes (what may stay in a cache), training or
-    not; bytes written by the op before (which may still be cached); how the input lies in memory. Then come sizes that
-    the group's kernels depend on.
+    not; bytes written by the op before (which may still be cached); whether channels are last, or the input is strided.
+    Then come sizes that the group's kernels depend on.
     """
     training = float(any(op.phase != "forward" for op in workload.ops))
     context = _log(sum(op.bytes_moved for op in workload.ops)), training

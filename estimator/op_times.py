@@ -3,7 +3,7 @@
     seconds = roofline x exp(forest(features)) + first touch x newly mapped bytes             an op in context
     roofline = launch x launches + max(FLOPs / peak, bytes / bandwidth)
     CPU:  phase = sum of (scale x seconds + per op) + per module call x calls + per phase
-          an optimizer's, also: + per kernel x kernels + per byte x bytes of gradients given back
+          an optimizer's, also: + per kernel x kernels + per byte x bytes given back (gradients, temporaries)
     GPU:  phase = max(scale x sum of seconds, per op x ops + per module call x calls + per phase)
 
 The forest learns log(measured / roofline), so that outside of what it has seen it still grows as the roofline does.
@@ -61,7 +61,7 @@ class Overhead:
     """What a phase takes beside its ops, as fitted on whole networks: a factor, and seconds per op, call and phase.
 
     An optimizer's op stands for several kernels per parameter, each of which was timed by itself, so that what the
-    timer takes goes by `kernel_s`; and the gradients' memory is given back, at `freed_s_per_byte`.
+    timer takes goes by `kernel_s`; and the memory of gradients and temporaries is given back, at `freed_s_per_byte`.
     """
 
     scale: float = 1.0

@@ -148,8 +148,16 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
         inputs=tuple([tuple(t.shape) for t in ins]),
         outputs=tuple([tuple(t.shape) for t in outs]),
         launches=facts.count_launches(args, ins),
-        layout=next((layout_of(t) for t in ins if t.dim() > 1), "contiguous"),
+        layout=_layout(facts.name, ins),
     )
+
+
+def _layout(name: str, ins: Sequence[Tensor]) -> Layout:
+    """That of the first input with two dimensions or more; a convolution goes by its input, or by its weight."""
+    if name in _OPERANDS:
+        x, weight = ins[_OPERANDS[name]][:2]
+        return "channels_last" if "channels_last" in (layout_of(x), layout_of(weight)) else layout_of(x)
+    return next((layout_of(t) for t in ins if t.dim() > 1), "contiguous")
 
 
 def _as_operands(operands: Sequence[Tensor], out: Tensor) -> Tensor:
@@ -159,9 +167,12 @@ def _as_operands(operands: Sequence[Tensor], out: Tensor) -> Tensor:
     return out if last is None else torch.empty_like(out, memory_format=last)
 
 
+_OPERANDS = {"convolution": slice(0, 2), "convolution_backward": slice(1, 3)}
+"""Where the input and the weight of a convolution stand among its tensors."""
+
 _LAID_OUT: dict[Any, Callable[[tuple[Any, ...], Tensor], Tensor]] = {
-    torch.ops.aten.convolution: lambda args, out: _as_operands(args[:2], out),
-    torch.ops.aten.convolution_backward: lambda args, out: _as_operands(args[1:3], out),
+    torch.ops.aten.convolution: lambda args, out: _as_operands(args[_OPERANDS["convolution"]], out),
+    torch.ops.aten.convolution_backward: lambda args, out: _as_operands(args[_OPERANDS["convolution_backward"]], out),
     torch.ops.aten.native_layer_norm_backward: lambda args, out: out.contiguous(),
 }
 """How kernels lay out results where meta kernels do it otherwise."""

@@ -159,7 +159,8 @@ def recording(
     """While active, what `module` does is written down: the recorder, and the inputs to call it with.
 
     Its parameters and buffers are stand-ins without data; those named in `trainable` ask for a gradient. None is
-    inference, where those that the module trains ask for one, in vain. `fake` traces under `FakeTensorMode`, `guess`
+    inference: parameters ask for one as they do in the module, since PyTorch chooses kernels by it, but no graph is
+    built. `fake` traces under `FakeTensorMode`, `guess`
     lets values that nobody knows be guessed.
     """
     device = "cpu" if fake else "meta"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from estimator.columns import Columns
@@ -39,7 +39,6 @@ CONTRACTIONS: frozenset[Kind] = frozenset({"conv", "matmul", "attention", "rnn"}
 Shape = tuple[int, ...]
 
 Layout = Literal["contiguous", "channels_last", "strided"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 """How a tensor lies in memory: row by row, pictures with their channels last (`torch.channels_last`), or otherwise."""
 
 
@@ -50,7 +49,8 @@ class Op:
     `flops` is exact (2 per multiply-accumulate) for contractions and one per element for the rest; `bytes_read` and
     `bytes_written` are the traffic of this op alone, nothing fused with its neighbours; `launches` is the number of
     kernels that it stands for. `layer` is the dotted path of the module that called it, "" for the model itself or
-    the loss. `layout` is that of its first input with two dimensions or more.
+    the loss. `layout` is that of its first input with two dimensions or more, of a convolution
+    that which its kernels take.
     """
 
     phase: Phase

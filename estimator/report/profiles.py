@@ -92,10 +92,9 @@ def _facts(found: CalibratedMachine) -> Iterator[tuple[str, str]]:
     if found.disturbed:
         yield "beside other work", f"{found.disturbed} of the networks: trust this profile little"
     yield "dtypes", ", ".join(found.dtypes)
-    if found.op_times.fresh_s_per_byte:
-        freed = 1e9 * found.op_times.overhead("optimizer").freed_s_per_byte
-        touched = f"{1e9 * found.op_times.fresh_s_per_byte:.2f} ns a byte at first touch"
-        yield "new memory", f"{touched}, {freed:.2f} where gradients are given back"
+    touched, freed = found.op_times.fresh_s_per_byte, found.op_times.overhead("optimizer").freed_s_per_byte
+    if touched or freed:
+        yield "new memory", f"{1e9 * touched:.2f} ns a byte at first touch, {1e9 * freed:.2f} where it is given back"
     if found.learning_curve:
         curve = ", ".join(f"{error:.1%} after {minutes:.1f}" for minutes, error in found.learning_curve)
         yield "learning curve", f"median error {curve} min"

@@ -112,7 +112,7 @@ def test_the_pace_is_kept_in_the_record_and_older_records_do_without(tmp_path):
     begin(path, header(), None)
     append(path, one)
     older = {**asdict(replace(one, seed=10**6)), "op_s": [None]}
-    for name in ("pace_s", "mapped", "op_mapped"):
+    for name in ("pace_s", "op_mapped"):
         del older[name]
     with path.open("a") as file:
         file.write(json.dumps(older) + "\n")

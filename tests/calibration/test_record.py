@@ -181,10 +181,27 @@ def test_what_was_seen_is_no_longer_new():
 
 def test_memory_touched_for_the_first_time_is_kept_in_the_record(tmp_path):
     path, one = tmp_path / "record.jsonl", sample(*drawn(1)[0], 0.0)
-    counted = replace(one, mapped={"forward": 4096.0}, op_mapped=tuple(4096.0 * i for i in range(len(one.op_s))))
+    counted = replace(one, op_mapped=tuple(4096.0 * i for i in range(len(one.op_s))))
     begin(path, header(), None)
     append(path, counted)
     append(path, replace(counted, seed=10**6, op_mapped=(1.0,) * (len(one.op_s) + 1)))
     record = read(path)
-    assert [(s.mapped, s.op_mapped) for s in record.samples] == [(counted.mapped, counted.op_mapped)]
+    assert [s.op_mapped for s in record.samples] == [counted.op_mapped]
     assert "line 3 is damaged" in record.problems[0]
+
+
+def test_a_number_beyond_all_floats_is_a_damaged_line(tmp_path):
+    path = tmp_path / "record.jsonl"
+    begin(path, header(), None)
+    append(path, samples(1)[0])
+    path.write_text(path.read_text().replace('"at_s":1.0', '"at_s":1' + 400 * "0"))
+    assert "line 2 is damaged" in read(path).problems[0]
+
+
+def test_a_network_that_took_the_process_down_is_passed_over(tmp_path, simulated):
+    path = tmp_path / "record.jsonl"
+    first, second = (seed for seed, _, _ in drawn(2))
+    path.with_name("record.jsonl.at_hand").write_text(str(first))
+    taken = [sample.seed for sample in collect(path, open_record(path, header(), lambda: None), 1.0)]
+    assert taken[0] == second and first not in taken  # the first one is judged: drawn without choosing
+    assert [one.name for one in tmp_path.iterdir()] == ["record.jsonl"]  # nothing is at hand any more

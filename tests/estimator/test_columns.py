@@ -76,6 +76,34 @@ def test_an_optimizer_writes_in_place_but_for_its_temporaries(optimizer, tempora
     assert sum(map(freed_bytes, ops)) == (1 + temporaries) * weight + 4 * 4000  # and the gradient of the bias
 
 
+class _Half(nn.Module):
+    """A convolution on the first half of the channels, which lie strided in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(32, 32, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x[:, :32])
+
+
+def test_what_a_convolution_maps():
+    # multiples of 49 MiB as page faults counted them on a CPU (torch 2.13): input, result twice; strided, input again
+    size = 4 * 8 * 32 * 224 * 224
+    for make, channels, layout, times in (
+        (lambda: nn.Conv2d(32, 32, 3, padding=1), 32, torch.contiguous_format, 3),
+        (lambda: nn.Conv2d(32, 32, 3, padding=1), 32, torch.channels_last, 1),
+        (_Half, 64, torch.contiguous_format, 4),
+    ):
+        x = torch.empty(8, channels, 224, 224, device="meta", memory_format=layout)
+        (op,) = trace(make(), TraceInputs((x,), {}, 8)).ops
+        assert fresh_bytes(op) == times * size
+    two = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1))
+    ops = trace(two, TraceInputs((meta(8, 32, 224, 224),), {}, 8), optimizer="sgd").ops
+    backward = [fresh_bytes(op) for op in ops if op.name == "convolution_backward"]
+    assert backward == [5 * size, 2 * size]  # the input, its gradient twice, the result's once for each; first: none
+
+
 def test_columns_hold_every_op_in_order_and_are_made_once():
     workload = trace(mlp(100, 50, 10), TraceInputs((meta(8, 100),), {}, 8), optimizer="adam")
     columns = workload.columns

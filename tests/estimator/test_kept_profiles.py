@@ -156,7 +156,7 @@ def test_a_profile_tells_its_facts_by_name_and_by_path(tmp_path):
         "learning curve median error 17.6% after 0.9, 12.8% after 5.0 min",
         "time of inference 69 9.8% 18.3%",
         "time of training 70 11.5% 14.5%",
-        "new memory 0.20 ns a byte at first touch, 0.06 where gradients are given back",
+        "new memory 0.20 ns a byte at first touch, 0.06 where it is given back",
         "phase x ops' time per op per kernel per module call per phase",
         "inference 0.99 -3.8 µs 0.0 µs 1.5 µs 12.2 µs",
         "backward 1.25 0.5 µs 0.0 µs 0.0 µs 0.0 µs",

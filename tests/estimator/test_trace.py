@@ -364,14 +364,17 @@ class _Pictures(nn.Module):
 
 
 def _picture_layouts(module: nn.Module, x: torch.Tensor) -> list[tuple[str, str]]:
-    """Of a real training step: every op that moves pictures, and how its first one lies in memory."""
+    """Of a real training step: every op on pictures, and how they lie in memory: a convolution's input and weight."""
     seen = list[tuple[str, str]]()
+    operands = {"convolution": slice(0, 2), "convolution_backward": slice(1, 3)}
 
     class Watching(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            pictures = [a for a in args if isinstance(a, torch.Tensor) and a.dim() > 1]
+            name = func._schema.name.removeprefix("aten::")
+            pictures = [a for a in args[operands.get(name, slice(0, 1))] if isinstance(a, torch.Tensor)]
             if pictures and pictures[0].dim() == 4:
-                seen.append((func._schema.name.removeprefix("aten::"), layout_of(pictures[0])))
+                layouts = [layout_of(picture) for picture in pictures]
+                seen.append((name, "channels_last" if "channels_last" in layouts else layouts[0]))
             return func(*args, **(kwargs or {}))
 
     with Watching():
