@@ -62,7 +62,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Row:
-    """An op as it was measured. `mapped`: bytes of memory that it touched for the first time."""
+    """An op as it was measured. `mapped`: bytes of memory that it touched for the first time.
+
+    Where they cannot be counted, they are those that `fresh_bytes` expects.
+    """
 
     op: Op
     described: Described
@@ -74,7 +77,7 @@ def _rows(networks: Iterable[Measured]) -> Iterator[_Row]:
     for network in networks:
         counted = network.sample.op_mapped or tuple(map(fresh_bytes, network.workload.ops))
         ops = zip(network.workload.ops, network.described, network.sample.op_s, counted, strict=True)
-        yield from (_Row(op, described, seconds, mapped) for op, described, seconds, mapped in ops if seconds)
+        yield from (_Row(op, one, s, mapped) for op, one, s, mapped in ops if s and mapped is not None)
 
 
 _LEAST = 0.3

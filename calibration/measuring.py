@@ -56,13 +56,13 @@ def passes(batch_s: float) -> tuple[int, int]:
     return whole, 5 if batch_s < 0.02 else 3 if batch_s < 0.1 else 2
 
 
-def _ops(workload: Workload, run: Run, passes: int) -> tuple[tuple[float | None, ...], tuple[float, ...]]:
-    """Seconds beside every traced op (None where it did not run as traced), and bytes that it touched first."""
+def _ops(workload: Workload, run: Run, passes: int) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    """Seconds beside every traced op, and bytes that it touched first; None where it did not run as traced."""
     times = run.ops_in_context(passes)
     found = beside([op for op in workload.ops if op.phase != "optimizer"], times.names)
     moved = [op.bytes_moved for op in workload.ops if op.phase == "optimizer"]
     seconds = [None if at is None else times.seconds[at] for at in found]
-    mapped = [0.0 if at is None else times.mapped[at] for at in found]
+    mapped = [None if at is None else times.mapped[at] for at in found]
     step_s = by_parameter(times.step_s, moved, at_once=times.step_at_once)
     step_mapped = by_parameter(times.step_mapped, moved, at_once=times.step_at_once)
     return (*seconds, *step_s), (*mapped, *step_mapped)

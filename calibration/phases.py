@@ -54,6 +54,8 @@ def _phase_rows(networks: Sequence[Measured], predicted: Sequence[Floats]) -> Ma
 
 _US, _NS = 1e-6, 1e-9
 _NONE = 1e-9
+"""The upper bound of what a phase does not have: a bound may not be the lower one."""
+
 _BOUNDS: Mapping[Place, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "inference": ((0.8, -3, 0, 0, 0, 0), (1.2, 8, 20, 50, _NONE, _NONE)),
     "forward": ((0.8, -3, 0, 0, 0, 0), (1.2, 8, 20, 50, _NONE, _NONE)),
@@ -61,7 +63,7 @@ _BOUNDS: Mapping[Place, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "optimizer": ((0.8, -8, 0, 0, -8, 0), (1.2, 60, _NONE, 1000, 20, 5)),
 }
 """Of the scale; of microseconds per op (the timer's own cost may be taken off, up to what the shortest ops take), per
-module call, phase and kernel; of nanoseconds per byte of gradients."""
+module call, phase and kernel; of nanoseconds per byte that is given back."""
 
 
 _ROUNDS, _WIDTH = 20, 0.1

@@ -42,7 +42,7 @@ class Sample:
     where no meter measured it. `at_s`: seconds since the calibration's start. `judged`: drawn without choosing what is
     new, so that errors on it are those on any such network. `disturbed`: other work ran beside it, and was let.
     `pace_s`: seconds of `calibration.pace.Pace`'s work around it; empty where that is not known. `op_mapped`:
-    bytes of memory that ops touched for the first time; empty where they were not counted.
+    bytes of memory that ops touched for the first time, None as in `op_s`; empty where they cannot be counted.
     """
 
     seed: int
@@ -57,7 +57,7 @@ class Sample:
     judged: bool = False
     disturbed: bool = False
     pace_s: tuple[float, ...] = ()
-    op_mapped: tuple[float, ...] = ()
+    op_mapped: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ def begin(path: Path, header: Header, idle_w: float | None) -> None:
 def append(path: Path, sample: Sample) -> None:
     """Add a sample: one write, flushed and synced. Op times are kept to 4 digits."""
     entry = asdict(sample)
-    entry["op_mapped"] = [round(b) for b in sample.op_mapped]
+    entry["op_mapped"] = [None if b is None else round(b) for b in sample.op_mapped]
     entry["op_s"] = [None if s is None else float(f"{s:.4g}") for s in sample.op_s]
     append_line(path, json.dumps(entry, allow_nan=False, separators=(",", ":")))
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{value!r} is not a number of seconds or joules")
+        raise ValueError(f"{value!r} is not a number of seconds, joules or bytes")
     return float(value)
 
 
@@ -99,7 +99,7 @@ def _sample(raw: Mapping[str, Any]) -> Sample:
     pace_s = tuple(_number(s) for s in raw.get("pace_s", ()))
     if len(pace_s) not in (0, 2) or 0.0 in pace_s:
         raise ValueError("a pace is two times")
-    op_s, op_mapped = (tuple(_optional(s) for s in raw["op_s"]), tuple(_number(b) for b in raw.get("op_mapped", ())))
+    op_s, op_mapped = (tuple(map(_optional, values)) for values in (raw["op_s"], raw.get("op_mapped", ())))
     if len(op_mapped) not in (0, len(op_s)):
         raise ValueError("a sample counts the memory of all its ops, or of none")
     if "forward" not in phases or type(raw["seed"]) is not int or type(raw["runs"]) is not int:

@@ -38,8 +38,10 @@ from calibration.samples import read
 from estimator.atomic import write_text
 from estimator.calibrated import profile_from
 from estimator.energy import Estimate, price
+from estimator.errors import JoulecastError
 from estimator.profile_file import SUFFIX, CalibratedMachine, load, save
 from estimator.workload import Workload
+from profilers.errors import MeterError
 from profilers.load import LoadPolicy
 
 ROUNDS = 8
@@ -116,10 +118,12 @@ def _all_cases(checks: Sequence[Checked], machine: CalibratedMachine, networks: 
         yield from _cases(checks, machine.device_name, of, lambda w: price(w, profile), seen)
 
 
-def _noise(checks: Sequence[Checked], machine: CalibratedMachine, discarded: int) -> str:
-    """How noisy the machine was, in words."""
+def _noise(checks: Sequence[Checked], machine: CalibratedMachine, discarded: int | None = None) -> str:
+    """How noisy the machine was, in words. `discarded`: windows thrown away; None where that is not known."""
     apart = [check.spread for check in checks if check.spread is not None]
-    said = f"{machine.networks} random networks in {machine.seconds / 60:.1f} min, {discarded} disturbed"
+    said = f"{machine.networks} random networks in {machine.seconds / 60:.1f} min"
+    if discarded is not None:
+        said += f", {discarded} disturbed"
     if not apart:
         return said
     return (
@@ -168,7 +172,7 @@ def check_calibrated(path: Path, rounds: int, out: Path) -> tuple[list[Case], st
         _say(f"{done + 1} of {rounds} rounds, {time.monotonic() - begun_s:.0f} s")
     record_path = _record_of(path)
     networks = measured_of(read(record_path)) if record_path.exists() else []
-    return list(_all_cases(checks, machine, networks)), _noise(checks, machine, 0)
+    return list(_all_cases(checks, machine, networks)), _noise(checks, machine)
 
 
 def check_again(path: Path, out: Path) -> tuple[list[Case], str]:
@@ -187,7 +191,7 @@ def check_again(path: Path, out: Path) -> tuple[list[Case], str]:
     for check in checks:
         run = taken[check.known.name, check.dtype]
         check.seconds, check.joules = run["duration_s"], run["energy_j"] or []
-    return list(_all_cases(checks, machine, measured_of(record))), _noise(checks, machine, 0)
+    return list(_all_cases(checks, machine, measured_of(record))), _noise(checks, machine)
 
 
 def _record_of(profile: Path) -> Path:
@@ -217,6 +221,20 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _measured_or_kept(arguments: argparse.Namespace) -> tuple[list[Case], str]:
+    """What `arguments` ask for, and how noisy the machine was: "" where it was not measured."""
+    cases: list[Case] = list(published_cases(arguments.directory)) if arguments.directory else []
+    if arguments.again:
+        here, noise = check_again(arguments.profile or arguments.out / f"accuracy{SUFFIX}", arguments.out)
+    elif arguments.profile:
+        here, noise = check_calibrated(arguments.profile, arguments.rounds, arguments.out)
+    elif arguments.published_only:
+        here, noise = [], ""
+    else:
+        here, noise = check_here(arguments.hardware, arguments.minutes, arguments.out)
+    return cases + here, noise
+
+
 def main() -> None:
     """Print the table; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m calibration.validate", description="Errors of predictions.")
@@ -229,17 +247,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="of calibration (default: 5)")
     parser.add_argument("--out", type=Path, default=Path("build"), help="where profile, runs and accuracy.json go")
     arguments = parser.parse_args()
-    cases: list[Case] = list(published_cases(arguments.directory)) if arguments.directory else []
-    noise = ""
-    if arguments.again:
-        here, noise = check_again(arguments.profile or arguments.out / f"accuracy{SUFFIX}", arguments.out)
-        cases += here
-    elif arguments.profile:
-        here, noise = check_calibrated(arguments.profile, arguments.rounds, arguments.out)
-        cases += here
-    elif not arguments.published_only:
-        here, noise = check_here(arguments.hardware, arguments.minutes, arguments.out)
-        cases += here
+    try:
+        cases, noise = _measured_or_kept(arguments)
+    except (JoulecastError, MeterError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
     scores = score(cases)
     print(table(scores))
     if noise:

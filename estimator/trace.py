@@ -160,8 +160,7 @@ def recording(
 
     Its parameters and buffers are stand-ins without data; those named in `trainable` ask for a gradient. None is
     inference: parameters ask for one as they do in the module, since PyTorch chooses kernels by it, but no graph is
-    built. `fake` traces under `FakeTensorMode`, `guess`
-    lets values that nobody knows be guessed.
+    built. `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
     """
     device = "cpu" if fake else "meta"
     recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=guess)

@@ -49,8 +49,8 @@ class Op:
     `flops` is exact (2 per multiply-accumulate) for contractions and one per element for the rest; `bytes_read` and
     `bytes_written` are the traffic of this op alone, nothing fused with its neighbours; `launches` is the number of
     kernels that it stands for. `layer` is the dotted path of the module that called it, "" for the model itself or
-    the loss. `layout` is that of its first input with two dimensions or more, of a convolution
-    that which its kernels take.
+    the loss. `layout` is that of its first input with two dimensions or more; a convolution's says how its kernels take
+    input and weight.
     """
 
     phase: Phase

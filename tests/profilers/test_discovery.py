@@ -165,7 +165,8 @@ def test_the_table_of_the_docs_is_what_the_three_give_today() -> None:
     docs = (Path(__file__).parents[2] / "docs" / "measuring.md").read_text(encoding="utf-8")
     if f"| {' | '.join(heads())} |" not in docs:
         pytest.skip(
-            "the docs are of other versions: `python -m tests.profilers.compare_on_trees` prints the table anew"
+            "the docs are of other versions: put what `python -m tests.profilers.compare_on_trees` prints into "
+            "docs/measuring.md, then run `pytest tests/profilers/test_discovery.py`"
         )
     table = rows()
     assert len(table) == len(CASES)
