@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from estimator.footprint import Footprint
 
 _LAYERS_SHOWN = 5
+
+_NEAR = 0.8
+"""How like a command a word must be to be taken for it, mistyped (of 1: `difflib.get_close_matches`)."""
 
 _EXAMPLES = """
 \b
@@ -53,6 +58,14 @@ class _Group(DefaultGroup):  # type: ignore[misc]
             reason = error.strerror or error
             click.echo(f"estimate: the answer cannot be written ({reason}): send it to another place", err=True)
             sys.exit(2)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """As its base's, but a word that is nearly a command is no model."""
+        near = get_close_matches(cmd_name, self.commands, 1, _NEAR) if cmd_name.isalpha() else []
+        if near and cmd_name not in self.commands and not Path(cmd_name).exists():
+            raise click.UsageError(f"there is no command or file {cmd_name!r}: did you mean `estimate {near[0]}`?", ctx)
+        command: click.Command | None = super().get_command(ctx, cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -215,6 +215,18 @@ def test_usage_errors_exit_with_two(mlp, option):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("calibrat", "calibrate"), ("comprae", "compare"), ("serach", "search")])
+def test_a_mistyped_command_is_told_from_a_model(typed, meant):
+    result = _run(typed, "a.pt", "b.pt")
+    assert result.exit_code == 2 and f"did you mean `estimate {meant}`" in result.stderr
+
+
+def test_a_model_that_is_called_almost_like_a_command_is_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(nn.Linear(2, 2), "models")
+    assert "did you mean" not in _run("models", *CPU).stderr
+
+
 def test_missing_model_is_one_line(tmp_path):
     assert "no file" in _refused("no-such-model.pt")
     empty = tmp_path / "empty.pt"
