@@ -1,12 +1,12 @@
 """How long ops take on a machine that was calibrated: a roofline, times what was learned of each group of ops.
 
-    seconds = roofline x exp(forest(features)) + first touch x newly mapped bytes             an op in context
+    seconds = roofline x exp(slopes . features + forest(features)) + first touch x new memory    an op in context
     roofline = launch x launches + max(FLOPs / peak, bytes / bandwidth)
     CPU:  phase = sum of (scale x seconds + per op) + per module call x calls + per phase
           an optimizer's, also: + per kernel x kernels + per byte x bytes given back (gradients, temporaries)
     GPU:  phase = max(scale x sum of seconds, per op x ops + per module call x calls + per phase)
 
-The forest learns log(measured / roofline), so that outside of what it has seen it still grows as the roofline does.
+Slopes and forest learn log(measured / roofline), so that outside of what was seen it still grows as the roofline does.
 """
 
 from __future__ import annotations
@@ -42,18 +42,26 @@ def place_of(phase: Phase, training: bool) -> Place:
 
 @dataclass(frozen=True)
 class OpGroup:
-    """What was learned of a group of ops. `names`: log factors of single ops, one of the forest's features.
+    """What was learned of a group of ops. `names`: log factors of single ops, the first of the forest's features.
 
-    `low` and `high` are the range of every feature in calibration; `spread` is how far the group's predictions miss in
-    networks not seen (root mean square of log(measured / predicted), of the group's time in a network).
+    `low` and `high` are the range of every feature in calibration, that of the name first, and `slopes` what the log
+    factor grows with each of them inside of it; the forest adds the rest. `spread` is how far the group's predictions
+    miss in networks not seen (root mean square of log(measured / predicted), of the group's time in a network).
     """
 
     flop_per_s: float | None
     names: Mapping[str, float]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    slopes: tuple[float, ...]
     forest: Forest
     spread: float = 0.0
+
+    def log_factor(self, rows: Floats) -> Floats:
+        """log(measured / roofline) for rows of a name's factor and an op's features."""
+        inside = np.clip(rows, self.low, self.high)
+        linear: Floats = inside @ np.array(self.slopes)
+        return self.forest.predict(rows) + linear
 
 
 @dataclass(frozen=True)
@@ -186,9 +194,9 @@ class OpTimes:
             seconds[indices] = [self.roofline_s(workload.ops[i], group.flop_per_s) for i in indices]
             rows = np.array([(group.names.get(described[i].name, 0.0), *described[i].features) for i in indices])
             different, back = np.unique(rows, axis=0, return_inverse=True)  # layers repeat
-            seconds[indices] *= np.exp(group.forest.predict(different))[back.ravel()]
+            seconds[indices] *= np.exp(group.log_factor(different))[back.ravel()]
             seconds[indices] += self.fresh_s_per_byte * columns.fresh_bytes[indices]
-            beyond = (rows[:, 1:] < np.array(group.low) - _BEYOND) | (rows[:, 1:] > np.array(group.high) + _BEYOND)
-            unseen[indices] = beyond.any(axis=1)
+            beyond = (rows < np.array(group.low) - _BEYOND) | (rows > np.array(group.high) + _BEYOND)
+            unseen[indices] = beyond[:, 1:].any(axis=1)  # a name that was not seen is no size
             spreads[indices] = np.where(unseen[indices], max(self.unseen_spread, group.spread), group.spread)
         return Predicted(seconds, unseen, spreads)

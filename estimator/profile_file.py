@@ -27,7 +27,7 @@ from estimator.forest import Forest
 from estimator.op_features import FEATURES
 from estimator.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SUFFIX = ".profile.json"
 
 _LARGEST_FILE = 64 * 2**20
@@ -178,8 +178,8 @@ def _text(value: Any) -> str:
 
 def _row(values: Any) -> tuple[float, ...]:
     row = tuple(_number(v) for v in values)
-    if len(row) != FEATURES:
-        raise ValueError(f"ops have {FEATURES} features, not {len(row)}")
+    if len(row) != 1 + FEATURES:
+        raise ValueError(f"ops have a name and {FEATURES} features, not {len(row)} numbers")
     return row
 
 
@@ -190,6 +190,7 @@ def _group(raw: Mapping[str, Any]) -> OpGroup:
         names={_text(name): _number(value, -50, 50) for name, value in raw["names"].items()},
         low=_row(raw["low"]),
         high=_row(raw["high"]),
+        slopes=_row(raw["slopes"]),
         forest=_forest_in(raw["forest"]),
         spread=_number(raw["spread"], 0, 10),
     )

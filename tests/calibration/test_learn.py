@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from calibration.errors import CalibrationError
 from calibration.fit import fit, measured_of
-from calibration.learn import Measured, _arrays, learn_ops
+from calibration.learn import Measured, _arrays, _slopes, learn_ops
 from calibration.phases import _robust, learn_host, learn_overheads
 from calibration.power import learn_power
 from calibration.samples import Record
@@ -40,6 +40,14 @@ def test_trees_as_arrays_say_what_scikit_learn_says():
     model = HistGradientBoostingRegressor(max_iter=40, min_samples_leaf=4, random_state=0).fit(x, y)
     other = rng.normal(size=(200, 6)) * 3
     assert _arrays(model).predict(other) == pytest.approx(model.predict(other), rel=1e-9, abs=1e-9)
+
+
+def test_slopes_are_half_of_a_line_and_none_without_one():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 3)) * (1.0, 5.0, 0.0)
+    found = _slopes(x, 2 * x[:, 0] - 0.4 * x[:, 1] + 7)
+    assert found == pytest.approx([1.0, -0.2, 0.0], abs=0.01)  # half of the law's 2 and -0.4; a constant has none
+    assert _slopes(x, np.full(2000, 3.0)) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_noise_does_not_make_predictions_too_small():
