@@ -130,7 +130,7 @@ def fit(record: Record, name: str, logical_cpus: int, meter: str) -> CalibratedM
         steady = at_usual_pace(networks)
         predicted = unseen_predictions(steady)
         times = _overheads(learn_ops(steady), steady, predicted, gpu)
-        times = _with_spreads(times, networks, predicted, gpu)
+        times = _with_spreads(times, steady, predicted, gpu)
         curve = _learning_curve(networks, steady, gpu)
     errors = {
         phase: _error(_log_errors(times, networks, predicted, gpu, training=training))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from calibration.networks import Network, drawn, with_data
-from calibration.pace import Pace, between
+from calibration.pace import follow
 from calibration.samples import Sample
 from calibration.stopwatch import Stopwatch, stopwatch_of
 from calibration.timing import Run, beside, by_parameter
@@ -56,9 +56,11 @@ def passes(batch_s: float) -> tuple[int, int]:
     return whole, 5 if batch_s < 0.02 else 3 if batch_s < 0.1 else 2
 
 
-def _ops(workload: Workload, run: Run, passes: int) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+def _ops(
+    workload: Workload, run: Run, passes: int, between: Callable[[], object]
+) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
     """Seconds beside every traced op, and bytes that it touched first; None where it did not run as traced."""
-    times = run.ops_in_context(passes)
+    times = run.ops_in_context(passes, between)
     found = beside([op for op in workload.ops if op.phase != "optimizer"], times.names)
     moved = [op.bytes_moved for op in workload.ops if op.phase == "optimizer"]
     seconds = [None if at is None else times.seconds[at] for at in found]
@@ -92,27 +94,18 @@ def _counts_memory(device: str) -> bool:
     return stopwatch.mapped_bytes() - before > 0.9 * new.nbytes
 
 
-@cache
-def _pace_of_cpu() -> Pace:
-    return Pace()
-
-
-def pace(device: str) -> tuple[float, ...]:
-    """The pace of a CPU, see `Pace.seconds`; nothing for a GPU, which no neighbour shares."""
-    return _pace_of_cpu().seconds() if device == "cpu" else ()
-
-
 def measured(seed: int, network: Network, workload: Workload, device: str, meters: Sequence[Meter]) -> Sample:
     """Measure the network named by `seed` (drawn and traced by the caller) on a torch device."""
     stopwatch = stopwatch_of(device)
     run = Run(with_data(network, device), stopwatch)
     batch_s = run.warm_up()
     whole_runs, op_passes = passes(batch_s)
-    before = pace(device)
-    run.whole(whole_runs // 2)
-    op_s, op_mapped = _ops(workload, run, op_passes)
-    whole = run.whole(whole_runs - whole_runs // 2)  # half before and half after, so that both see the same machine
-    pace_s = between(before, pace(device))
+    pace = follow(device)
+    run.whole(whole_runs // 2, pace.look)
+    op_s, op_mapped = _ops(workload, run, op_passes, pace.look)
+    # half before and half after, so that both see the same machine
+    whole = run.whole(whole_runs - whole_runs // 2, pace.look)
+    pace_s = pace.seconds()
     energy_j, status = energy_of(run, whole.total_s, meters, stopwatch)
     return Sample(
         seed=seed,

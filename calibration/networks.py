@@ -63,6 +63,22 @@ def _may_be_last(module: nn.Module, optimizer: str | None) -> bool:
     return optimizer is None and not any(isinstance(part, nn.GroupNorm) for part in module.modules())
 
 
+_DRAWN = 1 << 20
+"""Elements that are drawn of a weight, which repeats them where it is larger: no kernel notices, and it takes a fifth
+of the time."""
+
+
+def _draw_normal(t: Tensor, scale: float, generator: torch.Generator) -> None:
+    """Fill a weight with normal numbers of standard deviation `scale`."""
+    if t.numel() <= _DRAWN or not t.is_contiguous():
+        t.normal_(0, scale, generator=generator)
+        return
+    first, *others = torch.split(t.view(-1), _DRAWN)
+    first.normal_(0, scale, generator=generator)
+    for part in others:
+        part.copy_(first[: part.numel()])
+
+
 def _filled(t: Tensor, device: str, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     """Data for a meta tensor: small normal numbers (0 and denormals are slower or faster), token 0 upwards."""
     if t.dtype.is_floating_point:
@@ -101,7 +117,7 @@ def with_data(network: Network, device: str, seed: int = 0) -> Network:
             elif t.dim() < 2:
                 t.fill_(1.0)
             else:
-                t.normal_(0, (1 / max(1, t[0].numel())) ** 0.5)
+                _draw_normal(t, (1 / max(1, t[0].numel())) ** 0.5, generator)
 
     def made(value: Any) -> Any:
         return _filled(value, device, dtype, generator) if isinstance(value, Tensor) else value

@@ -15,10 +15,11 @@ from typing import Any
 
 from calibration.errors import CalibrationError
 from calibration.networks import GENERATOR
+from calibration.pace import WORK
 from estimator.workload import PHASES, Phase
 from profilers.record import append_line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Sample:
     `op_s` runs beside the traced ops, None where an op did not run as traced. `energy_j` is that of one batch, None
     where no meter measured it. `at_s`: seconds since the calibration's start. `judged`: drawn without choosing what is
     new, so that errors on it are those on any such network. `disturbed`: other work ran beside it, and was let.
-    `pace_s`: seconds of `calibration.pace.Pace`'s work around it; empty where that is not known. `op_mapped`:
-    bytes of memory that ops touched for the first time, None as in `op_s`; empty where they cannot be counted.
+    `pace_s`: seconds of `calibration.pace.WORK` around and beside it; empty where that is not known. `op_mapped`: bytes
+    of memory that ops touched for the first time, None as in `op_s`; empty where they cannot be counted.
     """
 
     seed: int
@@ -97,8 +98,8 @@ def _optional(value: Any) -> float | None:
 def _sample(raw: Mapping[str, Any]) -> Sample:
     phases: dict[Phase, float] = {phase: _number(raw["phases"][phase]) for phase in PHASES if phase in raw["phases"]}
     pace_s = tuple(_number(s) for s in raw.get("pace_s", ()))
-    if len(pace_s) not in (0, 2) or 0.0 in pace_s:
-        raise ValueError("a pace is two times")
+    if len(pace_s) not in (0, len(WORK)) or 0.0 in pace_s:
+        raise ValueError(f"a pace is {len(WORK)} times")
     op_s, op_mapped = (tuple(map(_optional, values)) for values in (raw["op_s"], raw.get("op_mapped", ())))
     if len(op_mapped) not in (0, len(op_s)):
         raise ValueError("a sample counts the memory of all its ops, or of none")

@@ -181,6 +181,10 @@ class _FusedCalls(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _nothing() -> None:
+    """What is done between batches where nothing is."""
+
+
 class Run:
     """One network, ready to run: a forward pass, or a training step where an optimizer is named."""
 
@@ -192,7 +196,7 @@ class Run:
         self._optimizer = _OPTIMIZERS[network.optimizer](trained) if network.optimizer else None
         self._taken: list[list[float]] = []
 
-    def __call__(self, before_step: Callable[[], Any] = lambda: None) -> list[Any]:
+    def __call__(self, before_step: Callable[[], Any] = _nothing) -> list[Any]:
         """Run once; the marks around its phases. `before_step` is called ahead of the optimizer's step."""
         marks = [self._stopwatch.mark()]
         with torch.set_grad_enabled(self._optimizer is not None):
@@ -218,10 +222,12 @@ class Run:
         self._stopwatch.synchronize()
         return time.perf_counter() - started_s
 
-    def whole(self, runs: int) -> WholeTime:
-        """`runs` runs more; medians over all so far."""
+    def whole(self, runs: int, between: Callable[[], object] = _nothing) -> WholeTime:
+        """`runs` runs more, with `between` called after each; medians over all so far."""
         taken = self._taken
-        taken += (self._stopwatch.seconds(list(pairwise(self()))) for _ in range(runs))
+        for _ in range(runs):
+            taken.append(self._stopwatch.seconds(list(pairwise(self()))))
+            between()
         totals = sorted(map(sum, taken))
         quarter = len(totals) // 4
         middle = statistics.median(totals)
@@ -229,8 +235,8 @@ class Run:
         phases = dict(zip(names, _medians(taken), strict=True))
         return WholeTime(phases, middle, (totals[-1 - quarter] - totals[quarter]) / middle, len(taken))
 
-    def ops_in_context(self, passes: int) -> OpTimes:
-        """Every op of a batch, timed in the order in which they run."""
+    def ops_in_context(self, passes: int, between: Callable[[], object] = _nothing) -> OpTimes:
+        """Every op of a batch, timed in the order in which they run; `between` is called after each pass."""
         facts: dict[Any, OpFacts] = {}
         times, mapped = list[list[float]](), list[list[float]]()
         names, host_s, step = list[str](), list[float](), 0
@@ -242,6 +248,7 @@ class Run:
             mapped.append(timer.mapped)
             names, host_s = timer.names, timer.host_s
             step = len(names) if timer.step_begins is None else timer.step_begins
+            between()
         seconds, touched = _medians(times), _medians(mapped)
         return OpTimes(
             names=tuple(names[:step]),

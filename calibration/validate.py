@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from estimator.workload import Workload
 from profilers.errors import MeterError
 from profilers.load import LoadPolicy
 
-ROUNDS = 8
+ROUNDS = 12
 """How often every known network is measured, spread over the calibration."""
 
 SPLIT = "networks never calibrated on"
@@ -121,14 +121,16 @@ def _all_cases(checks: Sequence[Checked], machine: CalibratedMachine, networks: 
 def _noise(checks: Sequence[Checked], machine: CalibratedMachine, discarded: int | None = None) -> str:
     """How noisy the machine was, in words. `discarded`: windows thrown away; None where that is not known."""
     apart = [check.spread for check in checks if check.spread is not None]
+    halves = [check.repeatability for check in checks if check.repeatability is not None]
     said = f"{machine.networks} random networks in {machine.seconds / 60:.1f} min"
     if discarded is not None:
         said += f", {discarded} disturbed"
     if not apart:
         return said
     return (
-        f"{said}; the same network's rounds lie {median(apart):.1%} apart (median), {max(apart):.0%} at most: "
-        "the floor of all errors"
+        f"{said}; the same network's rounds lie {median(apart):.1%} apart (median), {max(apart):.0%} at most, and the "
+        f"medians of every second round and of the others {fmean(halves):.1%} (mean): about half of that is in every "
+        "error, even a perfect prediction's"
     )
 
 

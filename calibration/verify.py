@@ -11,9 +11,9 @@ import torch
 
 from calibration.errors import CalibrationError
 from calibration.machine import Target, target_of
-from calibration.measuring import energy_of, pace, passes
+from calibration.measuring import energy_of, passes
 from calibration.networks import Network, with_data
-from calibration.pace import between
+from calibration.pace import WORK, Followed, follow
 from calibration.stopwatch import stopwatch_of
 from calibration.timing import Run
 from estimator.calibrated import base_of
@@ -100,14 +100,19 @@ def _target(profile: HardwareProfile) -> tuple[Target, tuple[str, ...]]:
 
 
 def _checks(
-    network: Network, predicted: tuple[Interval, Interval], profile: HardwareProfile, target: Target, phase: str
+    network: Network,
+    predicted: tuple[Interval, Interval],
+    profile: HardwareProfile,
+    target: Target,
+    phase: str,
+    pace: Followed,
 ) -> list[Check]:
     device = target.header.device
     try:
         stopwatch = stopwatch_of(device)
         run = Run(with_data(network, device), stopwatch)
         batch_s = run.warm_up()
-        whole = run.whole(max(passes(batch_s)[0], math.ceil(_WHOLE_S / batch_s)))
+        whole = run.whole(max(passes(batch_s)[0], math.ceil(_WHOLE_S / batch_s)), pace.look)
         joules, status = energy_of(run, whole.total_s, target.meters, stopwatch)
     except FOREIGN_ERRORS as error:
         raise CalibrationError(
@@ -123,7 +128,7 @@ def _checks(
 
 def slowed(phase: str, now_s: Sequence[float], usual_s: Sequence[float]) -> tuple[str, ...]:
     """What is to be said where the reference work (`calibration.pace`) takes longer than it did in the calibration."""
-    pairs = zip(("a matrix product", "a copy"), now_s, usual_s, strict=False)  # a GPU and an older profile have none
+    pairs = zip(WORK, now_s, usual_s, strict=False)  # a GPU and an older profile have none
     slower = [f"{now / usual - 1:.0%} longer for {work}" for work, now, usual in pairs if now > _SLOWER * usual]
     return (f"around {phase} this machine took {' and '.join(slower)} than when calibrated",) if slower else ()
 
@@ -149,8 +154,8 @@ def verify(
         estimate = price(workload, profile)
         args, kwargs = build_inputs(specs, batch, getattr(torch, dtype))
         network = Network(loaded.name, optimizer, dtype, loaded.module, tuple(args), dict(kwargs))
-        watch, before = policy.begin(target.meters, working=True), pace(target.header.device)
-        found += _checks(network, (estimate.duration_s, estimate.energy_j), profile, target, phase)
-        notes += slowed(phase, between(before, pace(target.header.device)), profile.pace_s)
+        watch, pace = policy.begin(target.meters, working=True), follow(target.header.device)
+        found += _checks(network, (estimate.duration_s, estimate.energy_j), profile, target, phase, pace)
+        notes += slowed(phase, pace.seconds(), profile.pace_s)
         notes += tuple(f"{phase} was disturbed: {other}" for other in watch.load().busy)
     return Verified(tuple(found), profile.status == "calibrated", notes)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration import pace
 from calibration.learn import Measured
-from calibration.pace import Pace, between
+from calibration.pace import Followed, Pace, follow, middle
 from calibration.samples import append, begin, read
 from calibration.steady import at_usual_pace, sensitivities, usual_pace_s
 from calibration.verify import slowed as said_of
@@ -90,25 +91,57 @@ def test_a_network_without_a_pace_keeps_its_times(usual, corrected):
     assert corrected[0].sample.op_s == pytest.approx(usual[0].sample.op_s)
 
 
-def test_both_pieces_of_work_are_timed():
-    assert len(Pace().seconds()) == 2 and all(s > 0 for s in Pace().seconds())
+def test_all_pieces_of_work_are_timed():
+    found = Pace()
+    assert len(found.around()) + len(found.during()) == len(pace.WORK)
+    assert all(s > 0 for s in (*found.around(), *found.during()))
+
+
+class _Told:
+    """A pace that is told: around a network 1 and 4 seconds, beside it 1, 2 and 4, each piece of work alike."""
+
+    def __init__(self) -> None:
+        self._around, self._during = iter((1.0, 4.0)), iter((1.0, 2.0, 4.0))
+
+    def around(self) -> tuple[float, ...]:
+        return (next(self._around),) * 2
+
+    def during(self) -> tuple[float, ...]:
+        return (next(self._during),) * 2
+
+
+def test_the_pace_is_followed_around_and_beside_a_network(monkeypatch):
+    now = iter((0.0, 0.001, 0.5, 0.5))  # made; looked at too soon; looked at; which took no time
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: next(now))
+    followed = Followed(_Told())
+    followed.look()
+    followed.look()
+    assert followed.seconds() == pytest.approx((2.0, 2.0, 2.0, 2.0))  # by hand: the geometric means of 1, 4 and 1, 2, 4
+
+
+def test_nobody_shares_a_gpu():
+    followed = follow("cuda:0")
+    followed.look()
+    assert followed.seconds() == ()
 
 
 def test_a_slower_machine_is_said_when_a_model_is_verified():
     (said,) = said_of("training", (1.25e-3, 2.1e-4), USUAL_S)  # by hand: 25% and 5%
     assert "25% longer for a matrix product" in said and "copy" not in said
+    (said,) = said_of("training", (1e-3, 2e-4, 1e-4, 1.3e-5), (*USUAL_S, 1e-4, 1e-5))  # by hand: 30%
+    assert "30% longer for a loop of Python" in said and "product" not in said
     assert not said_of("training", USUAL_S, USUAL_S)
     assert not said_of("training", (), USUAL_S) and not said_of("training", (1.0, 1.0), ())
 
 
 @given(st.lists(st.tuples(st.floats(1e-6, 1), st.floats(1e-6, 1)), min_size=1, max_size=3))
 def test_the_pace_between_two_moments_lies_between(pairs):
-    middle = between(*zip(*pairs, strict=True))
-    assert all(min(p) * (1 - 1e-9) <= m <= max(p) * (1 + 1e-9) for m, p in zip(middle, pairs, strict=True))
+    found = middle(list(zip(*pairs, strict=True)))
+    assert all(min(p) * (1 - 1e-9) <= m <= max(p) * (1 + 1e-9) for m, p in zip(found, pairs, strict=True))
 
 
 def test_the_pace_is_kept_in_the_record_and_older_records_do_without(tmp_path):
-    path, one = tmp_path / "record.jsonl", replace(sample(*drawn(1)[0], 0.0), pace_s=(1e-3, 2e-4))
+    path, one = tmp_path / "record.jsonl", replace(sample(*drawn(1)[0], 0.0), pace_s=(1e-3, 2e-4, 1e-4, 1e-5))
     begin(path, header(), None)
     append(path, one)
     older = {**asdict(replace(one, seed=10**6)), "op_s": [None]}
@@ -116,5 +149,5 @@ def test_the_pace_is_kept_in_the_record_and_older_records_do_without(tmp_path):
         del older[name]
     with path.open("a") as file:
         file.write(json.dumps(older) + "\n")
-    assert [s.pace_s for s in read(path).samples] == [(1e-3, 2e-4), ()]
+    assert [s.pace_s for s in read(path).samples] == [(1e-3, 2e-4, 1e-4, 1e-5), ()]
     assert [s.op_mapped for s in read(path).samples] == [(), ()]
