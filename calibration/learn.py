@@ -86,6 +86,10 @@ def _rows(networks: Iterable[Measured]) -> Iterator[_Row]:
         yield from (_Row(op, one, s, mapped) for op, one, s, mapped in ops if s and mapped is not None)
 
 
+_SURE = 0.02
+"""No group's time is known better (of its log) than a measurement repeats on a quiet machine: a group that by luck
+was never missed would make margins without bound."""
+
 _LEAST = 0.3
 """Of an op's time, what is left at least when first touch is taken off: neither is known well where both are large."""
 
@@ -237,5 +241,6 @@ def group_spreads(networks: Sequence[Measured], predicted: Sequence[Floats]) -> 
         for name, (mine, theirs) in sums.items():
             logs[name].append((math.log(theirs / mine), theirs / whole_s))
     return {
-        name: math.sqrt(sum(w * e * e for e, w in of) / (sum(w for _, w in of) or 1.0)) for name, of in logs.items()
+        name: max(_SURE, math.sqrt(sum(w * e * e for e, w in of) / (sum(w for _, w in of) or 1.0)))
+        for name, of in logs.items()
     }

@@ -217,7 +217,7 @@ def _op_times(raw: Mapping[str, Any]) -> OpTimes:
         groups={_text(name): _group(group) for name, group in raw["groups"].items()},
         overheads=overheads,
         unseen_spread=_number(raw["unseen_spread"], 0, 10),
-        margins={_text(phase): _number(margin, 0, 100) for phase, margin in raw["margins"].items()},
+        margins={_text(phase): _number(margin, 0, 1e4) for phase, margin in raw["margins"].items()},
         fresh_s_per_byte=_number(raw["fresh_s_per_byte"], 0, 1),
     )
 

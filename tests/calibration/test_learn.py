@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from calibration.errors import CalibrationError
 from calibration.fit import fit, measured_of
-from calibration.learn import Measured, _arrays, _slopes, learn_ops
+from calibration.learn import _SURE, Measured, _arrays, _slopes, group_spreads, learn_ops
 from calibration.phases import _robust, learn_host, learn_overheads
 from calibration.power import learn_power
 from calibration.samples import Record
@@ -161,3 +161,9 @@ def test_the_learning_curve_and_the_record_say_how_much_was_measured(machine):
     assert machine.networks == SEEN and machine.seconds == float(SEEN)
     assert [m for m, _ in machine.learning_curve] == pytest.approx([1.0, 2.0], abs=0.05)  # one network a second
     assert len(measured_of(Record(header(), tuple(samples(3)), None))) == 3
+
+
+def test_no_group_is_known_better_than_a_measurement_repeats():
+    networks = _networks(20)
+    exact = [np.array([s or 0.0 for s in network.sample.op_s]) for network in networks]
+    assert set(group_spreads(networks, exact).values()) == {_SURE}  # never missed
