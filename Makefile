@@ -37,14 +37,14 @@ bench: $(VENV)/installed
 DATA ?= ../shared/data/measured
 RUNS ?= build/gpu
 accuracy: $(VENV)/installed
-	$(BIN)/python -m calibration.validate $(DATA) --out build
+	$(BIN)/python -m calibration.proof.validate $(DATA) --out build
 
 # Needs nothing but PyTorch, timm, transformers, scikit-learn, click, rich and NVML's bindings: about 8 and 9 minutes.
 GPU_PYTHON ?= $(BIN)/python
 calibrate-gpu:
 	$(GPU_PYTHON) -m calibration calibrate --hardware cuda:0 --minutes 6 --name gpu --out $(RUNS)
 accuracy-gpu:
-	$(GPU_PYTHON) -m calibration.validate --profile $(RUNS)/gpu.profile.json --rounds 2 --out $(RUNS)
+	$(GPU_PYTHON) -m calibration.proof.validate --profile $(RUNS)/gpu.profile.json --rounds 2 --out $(RUNS)
 
 clean:
 	rm -rf build $(VENV)

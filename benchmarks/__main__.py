@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks import main_job, noise
 from benchmarks.figure import HEADER, Figure
-from estimator.atomic import write_text
-from estimator.errors import JoulecastError
+from estimator.base.atomic import write_text
+from estimator.base.errors import JoulecastError
 
 
 def _trace() -> Iterator[Figure]:

@@ -1,7 +1,8 @@
 """What the host pays for every op and every module call on a CPU: where `launch_s` and `module_call_s` come from.
 
 A deep chain of linear layers and ReLUs, so thin that nothing but overhead is left, on one thread. Seconds are divided
-by the launches that `estimator.trace` counts for the same chain, since that is what the energy model multiplies.
+by the launches that `estimator.workload.trace` counts for the same chain, since those are what the energy model
+multiplies.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.figure import Figure, interleaved, of_samples
-from estimator.datasheet import coefficients
-from estimator.loss import training_loss
-from estimator.trace import TraceInputs, trace
-from estimator.workload import PHASES
+from estimator.hardware.datasheet import coefficients
+from estimator.workload.loss import training_loss
+from estimator.workload.ops import PHASES
+from estimator.workload.trace import TraceInputs, trace
 
 DEPTH, WIDTH, REPEATS, CALLS = 200, 8, 25, 1000
 

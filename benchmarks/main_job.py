@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.figure import Figure, of_samples
 from benchmarks.models import write_llama_70b, write_resnet_50
 
-_ESTIMATE = ("-m", "estimator.cli")
+_ESTIMATE = ("-m", "estimator.commands")
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 

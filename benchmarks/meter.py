@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import Figure, of_samples
+from profilers.cpu.rapl import RaplMeter
+from profilers.gpu.nvml import NvmlMeter
 from profilers.meter import Meter
 from profilers.modelled import ModelledMeter
-from profilers.nvml import NvmlMeter
-from profilers.rapl import RaplMeter
 from profilers.session import measure as measured
 from tests.profilers.simulation import Counter, SimulatedGpu, SimulatedNvml, Tree
 

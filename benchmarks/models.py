@@ -43,7 +43,7 @@ LLAMA_2_70B: Mapping[str, Any] = {
 
 _WRITE_RESNET_50 = """
 import sys
-from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
+from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 allow_torchvision_without_its_extension()
 import torch, torchvision
 torch.save(torchvision.models.resnet50(), sys.argv[1])

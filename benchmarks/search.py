@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from benchmarks.figure import Figure, of_samples, seconds
-from estimator import catalogue, energy
-from estimator.datasheet import profile_of
-from estimator.scenario import Scenario
+from estimator.energy import pricing
+from estimator.hardware import catalogue
+from estimator.hardware.datasheet import profile_of
+from estimator.lifecycle.scenario import Scenario
 from estimator.search import Plan, Pricer, Runner, search
 from estimator.search.simulate import Simulation
 from estimator.sources.building import on_meta
 from estimator.sources.loaded import LoadedModel
-from estimator.trace import TraceInputs, trace
+from estimator.workload.trace import TraceInputs, trace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,7 +93,7 @@ def _differences(build: Callable[[Random], nn.Module], inputs: Sequence[int], nu
         net = on_meta(lambda: build(random))
         ours = pricer.price(LoadedModel(net, "", ""), BATCH).sample.energy_j.value
         x = torch.empty(BATCH, *inputs, device="meta")
-        full = energy.price(trace(net, TraceInputs((x,), {}, BATCH), optimizer="adam"), PROFILE)
+        full = pricing.price(trace(net, TraceInputs((x,), {}, BATCH), optimizer="adam"), PROFILE.model)
         yield abs(100 * (ours / (full.energy_j.value / BATCH * pricer.site.facility_factor) - 1))
 
 
@@ -161,7 +162,7 @@ def _memory() -> Iterator[Figure]:
 
 def measure() -> Iterator[Figure]:
     """All figures, about four minutes."""
-    from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
+    from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 
     allow_torchvision_without_its_extension()
     yield from _priced("MLPs of 2 to 12 layers", _mlp, 1000, 1.0)

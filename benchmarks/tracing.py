@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figure import Figure, interleaved, of_samples
 from benchmarks.models import TRACED, on_meta
-from estimator.recorder import tensors_in
-from estimator.trace import TraceInputs, trace
+from estimator.workload.recorder import tensors_in
+from estimator.workload.trace import TraceInputs, trace
 
 REPEATS, FVCORE_REPEATS = 9, 3
 

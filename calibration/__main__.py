@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from estimator.errors import JoulecastError
+from estimator.base.errors import JoulecastError
 from profilers.errors import MeterError
 
 
@@ -119,9 +119,9 @@ def verify_command(
 
     Exit code 1 where a measurement lies outside of the predicted interval.
     """
+    from calibration.proof.verify import verify
     from calibration.report import verified_json, verified_lines
-    from calibration.verify import verify
-    from estimator.scenario import Scenario
+    from estimator.lifecycle.scenario import Scenario
     from profilers.load import LoadPolicy
 
     policy = LoadPolicy(wait_s=wait_s, allow_busy=allow_busy, say=lambda line: click.echo(line, err=True))

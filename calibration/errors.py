@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.errors import JoulecastError
+from estimator.base.errors import JoulecastError
 
 
 class CalibrationError(JoulecastError):

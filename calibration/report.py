@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calibration.overhead import overhead_lines
-from calibration.verify import Verified
-from estimator.calibrated import profile_from
-from estimator.profile_file import CalibratedMachine
-from estimator.units import si
+from calibration.learning.overhead import overhead_lines
+from calibration.proof.verify import Verified
+from estimator.base.units import si
+from estimator.hardware.calibrated import profile_from
+from estimator.hardware.profile_file import CalibratedMachine
 
 
 def profile_lines(

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-from calibration.collect import Collection, collect, open_record
 from calibration.errors import CalibrationError
-from calibration.fit import fit
-from calibration.machine import Target, idle_power_w, target_of
-from calibration.samples import read
-from estimator.errors import JoulecastError
-from estimator.profile_file import SUFFIX, CalibratedMachine, directory, is_name, save
+from calibration.learning.fit import fit
+from calibration.measuring.collect import Collection, collect, open_record
+from calibration.measuring.machine import Target, idle_power_w, target_of
+from calibration.measuring.samples import read
+from estimator.base.errors import JoulecastError
+from estimator.hardware.profile_file import SUFFIX, CalibratedMachine, directory, is_name, save
 from profilers.errors import MeterError
 from profilers.load import LoadPolicy
 from profilers.session import QUIET

@@ -11,16 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from estimator.errors import JoulecastError
+    from estimator.base.errors import JoulecastError
     from estimator.footprint import Footprint, estimate
+    from estimator.lifecycle.scenario import Scenario
     from estimator.report.contract import to_dict
-    from estimator.scenario import Scenario
 
 _WHERE = {
     "estimate": "estimator.footprint",
     "Footprint": "estimator.footprint",
-    "Scenario": "estimator.scenario",
-    "JoulecastError": "estimator.errors",
+    "Scenario": "estimator.lifecycle.scenario",
+    "JoulecastError": "estimator.base.errors",
     "to_dict": "estimator.report.contract",
 }
 

@@ -10,18 +10,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from estimator import choices, energy, lifecycle, selection
-from estimator.energy import Estimate, LayerCost
-from estimator.errors import ModelFileError
-from estimator.facts import Assumption, AssumptionStatus
-from estimator.hardware import HardwareProfile
-from estimator.inputs import InputSpec, build_inputs, guess_inputs, is_assumed, parse_input
-from estimator.lifecycle import Stage, Training
-from estimator.optimizers import OPTIMIZERS
-from estimator.scenario import Scenario
+from estimator.base.errors import ModelFileError
+from estimator.base.facts import Assumption, AssumptionStatus
+from estimator.energy import pricing
+from estimator.energy.pricing import Estimate, LayerCost
+from estimator.hardware import selection
+from estimator.hardware.profile import HardwareProfile
+from estimator.lifecycle import choices, stages
+from estimator.lifecycle.scenario import Scenario
+from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
-from estimator.trace import TraceInputs, trace, trainable_parameters
-from estimator.workload import Workload
+from estimator.sources.inputs import InputSpec, build_inputs, guess_inputs, is_assumed, parse_input
+from estimator.workload.ops import Workload
+from estimator.workload.optimizers import OPTIMIZERS
+from estimator.workload.trace import TraceInputs, trace, trainable_parameters
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
             f"{devices} x {profile.title} has {profile.memory_bytes * devices / 1e9:,.0f} GB; "
             "add --devices, or choose other --hardware"
         )
-    if dtype != "float32" and profile.rate_of("matmul", dtype) == "float32":
+    if dtype != "float32" and profile.model.rates.rate_of("matmul", dtype) == "float32":
         yield f"{profile.title} has no published {dtype} rate: its matrix work is priced at the float32 rate"
     if model.fixed_batch:
         yield (
@@ -174,23 +176,23 @@ def estimate(
     Raises a `JoulecastError` that names the remedy where something cannot be used.
     """
     scenario = scenario or Scenario()
-    profile, hardware_assumption = selection.choose(scenario, hardware)
-    site, site_assumptions = choices.site_of(scenario, profile)
+    profile, hardware_assumption = selection.choose(scenario.value_of("hardware"), scenario.clock_hz, hardware)
+    site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
     scenario, dtype = choices.with_dtype(loaded, scenario)
     specs, input_assumption = input_specs(loaded, scenario)
     served = workload_of(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False, kept=kept)
     step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
     facts = model_facts(loaded, scenario.freeze, served)
-    served_estimate, step_estimate = energy.price(served, profile), energy.price(step, profile)
+    served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
 
-    inference = lifecycle.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
-    trained = lifecycle.training(
+    inference = stages.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
+    trained = stages.training(
         step_estimate, scenario.value_of("samples"), scenario.value_of("epochs"), site, scenario.overhead
     )
-    trial = lifecycle.training(step_estimate, scenario.trial_samples, scenario.trial_epochs, site, scenario.overhead)
-    searched = lifecycle.search(trial, scenario.trials) if scenario.trials else None
-    lived = scenario.inferences and lifecycle.lifetime(searched, trained.stage, inference, scenario.inferences)
+    trial = stages.training(step_estimate, scenario.trial_samples, scenario.trial_epochs, site, scenario.overhead)
+    searched = stages.search(trial, scenario.trials) if scenario.trials else None
+    lived = scenario.inferences and stages.lifetime(searched, trained.stage, inference, scenario.inferences)
     return Footprint(
         model=facts,
         hardware=profile,
@@ -198,7 +200,7 @@ def estimate(
             input_assumption,
             *choices.chosen(loaded, scenario, dtype, step),
             hardware_assumption,
-            *selection.clock_of(scenario, profile),
+            *selection.clock_of(profile, given=scenario.clock_mhz is not None),
             *site_assumptions,
         ),
         inference_workload=served,

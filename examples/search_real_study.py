@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from estimator.scenario import Scenario
+from estimator.lifecycle.scenario import Scenario
 from estimator.search import Ledger, Plan, Pricer, priced, search
 from profilers import find_meters, measure
 

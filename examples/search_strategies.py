@@ -10,7 +10,7 @@ cost 8.5 trainings, so 9 is the default here: as long as TPE's start, in which i
 import sys
 from pathlib import Path
 
-from estimator.scenario import Scenario
+from estimator.lifecycle.scenario import Scenario
 from estimator.search import Plan, search
 
 SPACE = str(Path(__file__).with_name("search_space.py"))

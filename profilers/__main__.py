@@ -104,7 +104,7 @@ def measure_command(command: tuple[str, ...], record: Path | None, as_json: bool
 @click.option("--seconds", type=click.FloatRange(min=1), default=10.0, help="Length of each window.  [default: 10]")
 def facts_command(out: Path, seconds: float) -> None:
     """Find out how this machine's GPU tells its energy, idle and at work; write it to a JSON file."""
-    from profilers.facts import gather
+    from profilers.gpu.facts import gather
 
     facts = gather(_matrix_products, out, seconds_s=seconds, say=click.echo)
     for error in facts["errors"]:
@@ -116,7 +116,7 @@ def _matrix_products(size: int = 8192) -> Any:
     """bfloat16 matrix products on the GPU, 2 n^3 FLOPs each."""
     from importlib import import_module
 
-    from profilers.facts import Work
+    from profilers.gpu.facts import Work
 
     torch = import_module("torch")
     if not torch.cuda.is_available():

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from profilers import powercap
-from profilers.conditions import cpu_conditions
+from profilers.cpu import powercap
+from profilers.cpu.conditions import cpu_conditions
+from profilers.cpu.rapl import RaplMeter
 from profilers.errors import MeterError
+from profilers.gpu.nvml import NvmlMeter
 from profilers.meter import Meter
 from profilers.modelled import ModelledMeter
-from profilers.nvml import NvmlMeter
-from profilers.rapl import RaplMeter
 
 NAMES = ("nvml", "rapl", "codecarbon")
 

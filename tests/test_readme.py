@@ -40,7 +40,7 @@ def _run(command: str, directory: Path) -> str:
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     environment.pop("FORCE_COLOR", None)
     done = subprocess.run(
-        [sys.executable, "-m", "estimator.cli", *arguments],
+        [sys.executable, "-m", "estimator.commands", *arguments],
         cwd=directory,
         env=environment,
         capture_output=True,

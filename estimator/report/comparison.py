@@ -11,18 +11,18 @@ from pathlib import Path
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from estimator.atomic import write_text
-from estimator.compare import Comparison, Row
-from estimator.facts import Assumption
-from estimator.lifecycle import Stage
-from estimator.payoff import cheapest_to_train, cheapest_within, pareto, paybacks
-from estimator.reasons import Reason, reasons
+from estimator.base.atomic import write_text
+from estimator.base.facts import Assumption
+from estimator.base.units import si
+from estimator.base.words import printable
+from estimator.comparing.compare import Comparison, Row
+from estimator.comparing.payoff import cheapest_to_train, cheapest_within, pareto, paybacks
+from estimator.comparing.reasons import Reason, reasons
+from estimator.energy.uncertainty import Interval
+from estimator.lifecycle.stages import Stage
 from estimator.report.comparison_data import BOUNDS, compared_by, to_csv, to_json
 from estimator.report.folded import Filled, Part, folded, numbers, words
 from estimator.report.text import assumptions_table, caution_line, cautions, hardware_line
-from estimator.uncertainty import Interval
-from estimator.units import si
-from estimator.words import printable
 
 _NAMED = 3
 """So many rows are named in one warning; the others are counted."""

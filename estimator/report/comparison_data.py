@@ -7,10 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from estimator.compare import Comparison
-from estimator.energy import Bound
-from estimator.payoff import cheapest_to_train, cheapest_within, pareto, paybacks
-from estimator.reasons import reasons
+from estimator.comparing.compare import Comparison
+from estimator.comparing.payoff import cheapest_to_train, cheapest_within, pareto, paybacks
+from estimator.comparing.reasons import reasons
+from estimator.energy.pricing import Bound
 from estimator.report.contract import SCHEMA_VERSION, of_interval, to_dict
 
 BOUNDS: tuple[Bound, ...] = get_args(Bound)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from estimator.energy.uncertainty import Interval
 from estimator.footprint import Footprint
-from estimator.lifecycle import Stage
-from estimator.uncertainty import Interval
+from estimator.lifecycle.stages import Stage
 
 if TYPE_CHECKING:
-    from estimator.crosscheck import CrossCheck
+    from estimator.workload.crosscheck import CrossCheck
 
 SCHEMA_VERSION = 1
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from estimator.base.words import printable
 from estimator.report.layout import Column, grid
-from estimator.words import printable
 
 _WIDEST_WORDS = 24
 """Columns of words give way to this many characters before a column goes to the next table."""

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from estimator.words import printable
+from estimator.base.words import printable
 
 _NARROWEST = 16
 """Columns of words may be folded to this many characters before a table becomes a list."""

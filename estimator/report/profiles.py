@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from estimator import catalogue, machine, profile_file, selection
-from estimator.errors import HardwareError
-from estimator.op_times import PLACES
-from estimator.profile_file import CalibratedMachine, HeldOutError
+from estimator.base.errors import HardwareError
+from estimator.base.words import printable
+from estimator.energy.op_times import PLACES
+from estimator.hardware import catalogue, machine, profile_file, selection
+from estimator.hardware.profile_file import CalibratedMachine, HeldOutError
 from estimator.report.layout import columns, grid
-from estimator.words import printable
 
 _NOT_JUDGED = HeldOutError(networks=0, median_ape=1.0, mean_ape=1.0, spread=1.0)
 

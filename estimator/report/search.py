@@ -11,12 +11,12 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from estimator.base.units import duration, si
 from estimator.report.contract import SCHEMA_VERSION, of_interval, of_stage
 from estimator.report.layout import columns, grid
 from estimator.report.text import assumptions_table, caution_line, hardware_line
 from estimator.search.answer import SearchCost
 from estimator.search.plan import Plan
-from estimator.units import duration, si
 
 _FAILURES_SHOWN = 5
 

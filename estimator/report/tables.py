@@ -5,12 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from estimator import carbon, catalogue, profile_file, selection
-from estimator.grid import Intensity
+from estimator.base.units import si
+from estimator.base.words import printable
+from estimator.hardware import catalogue, profile_file, selection
+from estimator.lifecycle import carbon
+from estimator.lifecycle.grid import Intensity
 from estimator.report import profiles
 from estimator.report.layout import columns, grid
-from estimator.units import si
-from estimator.words import printable
 
 
 def _rate(value: float | None, unit: str) -> str:

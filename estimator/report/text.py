@@ -8,15 +8,15 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from estimator.crosscheck import PARTS, CrossCheck
-from estimator.facts import Assumption
+from estimator.base.facts import Assumption
+from estimator.base.units import duration, si
+from estimator.base.words import printable
 from estimator.footprint import Footprint
-from estimator.hardware import HardwareProfile
-from estimator.lifecycle import PAPER_OVERHEAD, Stage
+from estimator.hardware.profile import HardwareProfile
+from estimator.lifecycle.stages import PAPER_OVERHEAD, Stage
 from estimator.report.layout import Column, columns, grid
-from estimator.units import duration, si
-from estimator.words import printable
-from estimator.workload import PHASES
+from estimator.workload.crosscheck import PARTS, CrossCheck
+from estimator.workload.ops import PHASES
 
 _ROOM_FOR_SOURCES = 110
 _COUNTED = frozenset({"epochs", "samples", "devices", "trials", "inferences"})
@@ -55,7 +55,7 @@ def _model_lines(footprint: Footprint) -> Iterator[Text]:
 def hardware_line(hardware: HardwareProfile) -> Text:
     """What a device is called, and what its prices rest on."""
     status = _STATUS_WORDS[hardware.status]
-    if hardware.status == "calibrated" and not hardware.class_power_w:
+    if hardware.status == "calibrated" and not hardware.model.power.class_w:
         status += " in time; no meter reads it, so its power is modelled from its spec sheet"
     return Text.assemble(
         (printable(hardware.title), "bold"), " ", (f"({printable(hardware.name)})", "dim"), f": {status}"

@@ -10,18 +10,19 @@ from statistics import NormalDist, median
 
 import numpy as np
 
-from estimator import choices, selection
-from estimator.errors import JoulecastError
-from estimator.facts import Assumption, AssumptionStatus
-from estimator.hardware import HardwareProfile
-from estimator.lifecycle import Stage
-from estimator.scenario import Scenario
+from estimator.base.errors import JoulecastError
+from estimator.base.facts import Assumption, AssumptionStatus
+from estimator.energy.uncertainty import CONFIDENCE, Interval
+from estimator.hardware import selection
+from estimator.hardware.profile import HardwareProfile
+from estimator.lifecycle import choices
+from estimator.lifecycle.scenario import Scenario
+from estimator.lifecycle.stages import Stage
 from estimator.search import workers
 from estimator.search.plan import Plan, Unit
 from estimator.search.records import ResultFile, UnitSum, summed
 from estimator.search.simulate import TrialCost
 from estimator.search.workers import Lost, Result
-from estimator.uncertainty import CONFIDENCE, Interval
 
 _TAIL = (1 - CONFIDENCE) / 2
 _SCENARIO = ("epochs", "samples", "batch_size", "dtype", "optimizer", "devices", "freeze", "overhead")
@@ -109,7 +110,7 @@ def search(plan: Plan, runner: Runner | None = None) -> SearchCost:
     trial could be priced, `KeyboardInterrupt` where no study was done.
     """
     runner = runner or Runner()
-    profile, on_hardware = selection.choose(plan.scenario, plan.hardware)
+    profile, on_hardware = selection.choose(plan.scenario.value_of("hardware"), plan.scenario.clock_hz, plan.hardware)
     plan = replace(plan, hardware=profile, scenario=replace(plan.scenario, hardware=None, clock_mhz=None))
     file = ResultFile(runner.out, plan) if runner.out else None
     done = dict(file.done) if file else {}
@@ -156,7 +157,7 @@ def _answer(plan: Plan, studies: list[list[UnitSum]], profile: HardwareProfile, 
     if not finished:
         why = f": trial {failures[0][1]} says: {failures[0][2]}" if failures else " before it was pruned"
         raise SearchError(f"no trial of the search could be priced{why}")
-    site, on_site = choices.site_of(plan.scenario, profile)
+    site, on_site = choices.site_of(plan.scenario, profile.host)
     stage = Stage(
         mixed([_added(s.energy_j for s in study) for study in finished]),
         mixed([_added(s.duration_s for s in study) for study in finished]),
@@ -172,7 +173,12 @@ def _answer(plan: Plan, studies: list[list[UnitSum]], profile: HardwareProfile, 
         studies=len(studies),
         planned_studies=plan.times,
         hardware=profile,
-        assumptions=(*_assumed(plan), machine, *selection.clock_of(plan.scenario, profile), *on_site),
+        assumptions=(
+            *_assumed(plan),
+            machine,
+            *selection.clock_of(profile, given=plan.scenario.clock_mhz is not None),
+            *on_site,
+        ),
         warnings=tuple(_warnings(plan, studies, finished, trials)),
     )
 

@@ -4,7 +4,7 @@ A module is traced on its own, on stand-ins for its inputs, once for its forward
 gradients that come back. In a larger module, calls of its children are then answered from memory: their outputs are
 made again, their ops are told again, and only what stands between them (sums, reshapes, functional code) is run. A
 chain of children (`nn.Sequential`) is not run at all. What may not be put together so, because parameters are shared,
-is left to `estimator.trace`.
+is left to `estimator.workload.trace`.
 
 What is kept of ops is for the caller to say, by two functions: one tells of some ops (a `Workload`) what is to be kept,
 the other puts together what was told of several (`estimator.search.told`).
@@ -21,8 +21,6 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from estimator.optimizers import optimizer_ops
-from estimator.recorder import OpRecorder
 from estimator.search.recent import Recent
 from estimator.search.scored import Loss, Scored
 from estimator.search.signature import Like, Structure
@@ -38,8 +36,10 @@ from estimator.search.stand_in import (
     inputs_of,
     sources_of,
 )
-from estimator.trace import TraceInputs, recording
-from estimator.workload import Workload
+from estimator.workload.ops import Workload
+from estimator.workload.optimizers import optimizer_ops
+from estimator.workload.recorder import OpRecorder
+from estimator.workload.trace import TraceInputs, recording
 
 _ROOM = 2**13
 """Parts that are remembered."""
@@ -115,8 +115,8 @@ class Parts(Generic[Told]):
         """What is told of one training step of `module` (in training mode) on meta tensors; None where it has to be
         traced whole.
 
-        `structure` is that of `module`, always by the same `Signatures`. Raises one of `estimator.trace.FAILURES`
-        where the model does not run.
+        `structure` is that of `module`, always by the same `Signatures`. Raises one of
+        `estimator.workload.trace.FAILURES` where the model does not run.
         """
         given = inputs_of(inputs.args, inputs.kwargs)
         if given is None or structure.shared or hasattr(module, "layer_scope"):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from estimator.errors import ScenarioError
-from estimator.hardware import HardwareProfile
-from estimator.scenario import Scenario
+from estimator.base.errors import ScenarioError
+from estimator.hardware.profile import HardwareProfile
+from estimator.lifecycle.scenario import Scenario
 from estimator.search.curves import Curves
 from estimator.search.strategies import BLIND, INDEPENDENT, pruner_of, sampler_of
 

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from estimator import choices, energy, lifecycle, selection
+from estimator.energy import pricing
 from estimator.footprint import input_specs
-from estimator.hardware import HardwareProfile
-from estimator.inputs import InputSpec, build_inputs
-from estimator.lifecycle import Stage
-from estimator.scenario import Scenario
+from estimator.hardware import selection
+from estimator.hardware.profile import HardwareProfile
+from estimator.lifecycle import choices, stages
+from estimator.lifecycle.scenario import Scenario
+from estimator.lifecycle.stages import Stage
 from estimator.search.parts import Parts
 from estimator.search.recent import Recent
 from estimator.search.signature import Signatures, Structure
 from estimator.search.told import Counted, added, counted, merged
 from estimator.sources import LoadedModel
-from estimator.trace import FAILURES, TraceInputs, module_mode, trace, trainable_parameters
-from estimator.workload import Workload
+from estimator.sources.inputs import InputSpec, build_inputs
+from estimator.workload.ops import Workload
+from estimator.workload.trace import FAILURES, TraceInputs, module_mode, trace, trainable_parameters
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,8 +47,8 @@ class Pricer:
 
     def __init__(self, scenario: Scenario, hardware: HardwareProfile | None = None) -> None:
         self.scenario = scenario
-        self.profile, _ = selection.choose(scenario, hardware)
-        self.site, _ = choices.site_of(scenario, self.profile)
+        self.profile, _ = selection.choose(scenario.value_of("hardware"), scenario.clock_hz, hardware)
+        self.site, _ = choices.site_of(scenario, self.profile.host)
         self.priced = self.repeated = self.whole = 0
         self._signatures = Signatures()
         self._parts: dict[str, Parts[Counted] | Parts[Workload]] = {}
@@ -77,9 +79,10 @@ class Pricer:
             if step is None:
                 self.whole += 1
                 step = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=scenario.freeze)
-        told = counted(step, self.profile) if isinstance(step, Workload) else step
-        estimate = energy.estimate_of(told.sums, energy.phases_of(told.sums, self.profile), self.profile, batch_size)
-        stage = lifecycle.training(estimate, 1, 1, self.site, scenario.overhead).stage
+        told = counted(step, self.profile.model) if isinstance(step, Workload) else step
+        phases = pricing.phases_of(told.sums, self.profile.model)
+        estimate = pricing.estimate_of(told.sums, phases, self.profile.model, batch_size)
+        stage = stages.training(estimate, 1, 1, self.site, scenario.overhead).stage
         price = Price(stage, tuple(told.cautions()))
         if structure.number:
             self._prices.put(key, price)
@@ -115,6 +118,6 @@ class Pricer:
 
     def _no_parts(self, dtype: str) -> Parts[Counted] | Parts[Workload]:
         optimizer = self.scenario.value_of("optimizer")
-        if self.profile.op_times is not None:
+        if self.profile.model.op_times is not None:
             return Parts(dtype, optimizer, lambda ops: ops, merged)
-        return Parts(dtype, optimizer, partial(counted, profile=self.profile), added)
+        return Parts(dtype, optimizer, partial(counted, model=self.profile.model), added)

@@ -19,9 +19,9 @@ from typing import Any
 
 import optuna
 
+from estimator.energy.uncertainty import Interval
 from estimator.search.pricing import Pricer
 from estimator.search.space import Build, Candidate, candidate, without_weights
-from estimator.uncertainty import Interval
 
 Train = Callable[[optuna.Trial, Candidate], float]
 """Builds the trial's model again, trains it, reports its losses epoch by epoch, and returns the value that counts."""

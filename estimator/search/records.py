@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from estimator.errors import ScenarioError
+from estimator.base.errors import ScenarioError
+from estimator.energy.uncertainty import Interval
 from estimator.search.plan import Plan, Unit
 from estimator.search.simulate import TrialCost
-from estimator.uncertainty import Interval
 
 _TOLD_FAILURES = 20
 """Failed trials of one unit whose reasons are kept."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from estimator.loss import assumed_loss
+from estimator.workload.loss import assumed_loss
 
 
 class Loss(nn.Module):

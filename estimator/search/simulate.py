@@ -12,14 +12,14 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from estimator.errors import JoulecastError
+from estimator.base.errors import JoulecastError
+from estimator.energy.uncertainty import Interval
 from estimator.search.curves import World
 from estimator.search.plan import Plan, Unit
 from estimator.search.pricing import Price, Pricer
 from estimator.search.space import Candidate, candidate, load_space, without_weights
 from estimator.search.strategies import pruner_of, sampler_of
 from estimator.sources.building import offline_and_quiet
-from estimator.uncertainty import Interval
 
 State = Literal["complete", "stopped", "pruned", "failed"]
 """stopped: by early stopping, which is no failure; pruned: by the pruner, or by the space itself before any epoch."""

@@ -16,11 +16,11 @@ from typing import Any
 import optuna
 from torch import nn
 
-from estimator.errors import JoulecastError, ModelFileError
-from estimator.scenario import Scenario
+from estimator.base.errors import JoulecastError, ModelFileError
+from estimator.base.words import one_line
+from estimator.lifecycle.scenario import Scenario
 from estimator.sources import LoadedModel, factory
 from estimator.sources.building import on_meta
-from estimator.words import one_line
 
 Build = Callable[[Any], Any]
 """`build(trial)`: the candidate, or a pair of it and its example inputs."""

@@ -1,7 +1,7 @@
 """What a search keeps of ops: what they add up to on a machine; or, for one that was calibrated, the ops themselves.
 
 A roofline prices each op by itself, so that the sums of parts can be added. What a calibration learned looks at an op
-among its neighbours and in the whole batch (`estimator.op_features`): there the ops are put together first.
+among its neighbours and in the whole batch (`estimator.energy.op_features`): there the ops are put together first.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from itertools import chain
 
 import numpy as np
 
-from estimator.columns import joined
-from estimator.demand import Sums, demand_of, summed
-from estimator.hardware import HardwareProfile
-from estimator.workload import Workload
+from estimator.energy.columns import columns_of, joined, keep
+from estimator.energy.demand import Sums, demand_of, summed
+from estimator.energy.model import EnergyModel
+from estimator.workload.ops import Workload
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Counted:
             yield f"guessed in some candidates, since only data would tell: {guess}"
 
 
-def counted(workload: Workload, profile: HardwareProfile) -> Counted:
+def counted(workload: Workload, model: EnergyModel) -> Counted:
     """The ops of `workload`, added up."""
-    sums = summed(demand_of(workload, profile), workload.columns)
+    sums = summed(demand_of(workload, model), columns_of(workload))
     return Counted(sums, frozenset(workload.uncovered_ops), workload.guesses)
 
 
@@ -58,7 +58,6 @@ def merged(parts: Sequence[Workload]) -> Workload:
             uncovered[name] = uncovered.get(name, 0) + times
     guesses = tuple(dict.fromkeys(chain.from_iterable(part.guesses for part in parts)))
     workload = Workload(tuple(chain.from_iterable([part.ops for part in parts])), 1, calls, uncovered, guesses)
-    workload.__dict__["columns"] = replace(
-        columns, workload=np.zeros_like(columns.workload), module_calls=np.array([calls], dtype=np.float64)
-    )
+    of_one = np.zeros_like(columns.workload)
+    keep(workload, replace(columns, workload=of_one, module_calls=np.array([calls], dtype=np.float64)))
     return workload

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from estimator.errors import ScenarioError
+from estimator.base.errors import ScenarioError
 from estimator.search.plan import Plan, Unit
 from estimator.search.simulate import Simulation, TrialCost
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from estimator.errors import ModelFileError
+from estimator.base.errors import ModelFileError
+from estimator.base.words import one_line
 from estimator.sources.loaded import LoadedModel
-from estimator.words import one_line
 
 __all__ = ["LoadedModel", "load"]
 
@@ -80,7 +80,7 @@ def _load(spec: str, *, trust: bool) -> LoadedModel:
 
 def _load_path(path: Path, *, trust: bool) -> LoadedModel:
     if path.is_dir() or path.name == "config.json":
-        from estimator.sources.huggingface import load_directory
+        from estimator.sources.libraries.huggingface import load_directory
 
         return load_directory(path if path.is_dir() else path.parent, trust=trust)
     if path.suffix == ".py":
@@ -96,7 +96,7 @@ def _load_path(path: Path, *, trust: bool) -> LoadedModel:
 
 def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:
     if library in ("transformers", "diffusers"):
-        from estimator.sources import huggingface
+        from estimator.sources.libraries import huggingface
 
         if library == "diffusers" or Path(name).is_dir():
             return huggingface.load_directory(Path(name), trust=trust)
@@ -105,6 +105,6 @@ def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:
         from estimator.sources.mlp import load_mlp
 
         return load_mlp(f"mlp:{name}")
-    from estimator.sources import zoo
+    from estimator.sources.libraries import zoo
 
     return zoo.load_timm(name) if library == "timm" else zoo.load_torchvision(name)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from estimator.errors import FOREIGN_ERRORS, ModelFileError
-from estimator.inputs import lazy_layers
+from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.sources.inputs import lazy_layers
 
 MAX_CPU_BYTES = 4 * 2**30
 """How much a model that cannot be built on the meta device may allocate on the CPU."""

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from estimator.errors import ModelFileError
-from estimator.inputs import InputSpec
+from estimator.base.errors import ModelFileError
+from estimator.base.words import one_line, told
 from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
+from estimator.sources.inputs import InputSpec
+from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.sources.loaded import LoadedModel
-from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
-from estimator.words import one_line, told
 
 _REMEDY = "write a function without arguments that returns the model and name it instead"
 

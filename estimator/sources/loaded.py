@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from estimator.inputs import InputSpec
+from estimator.sources.inputs import InputSpec
 
 if TYPE_CHECKING:
     import torch

@@ -11,10 +11,10 @@ from itertools import product
 import torch
 from torch import nn
 
-from estimator.errors import ModelFileError
-from estimator.inputs import InputSpec
+from estimator.base.errors import ModelFileError
+from estimator.base.words import one_line
+from estimator.sources.inputs import InputSpec
 from estimator.sources.loaded import LoadedModel
-from estimator.words import one_line
 
 PREFIX = "mlp:"
 MAX_SIZE = 1_000_000

@@ -6,11 +6,11 @@ import io
 import stat
 from pathlib import Path
 
-from estimator.errors import ModelFileError
-from estimator.sources.allowed import check_names
-from estimator.sources.archive import Archive
+from estimator.base.errors import ModelFileError
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
-from estimator.sources.pickle_data import PickleError, PickleProgram, read_pickle
+from estimator.sources.pickles.allowed import check_names
+from estimator.sources.pickles.archive import Archive
+from estimator.sources.pickles.pickle_data import PickleError, PickleProgram, read_pickle
 
 MAX_PICKLE_BYTES = 64 * 2**20
 """Limit of the pickle program in a file. The weights lie outside of it; a model of 80 layers takes 0.2 MB."""
@@ -78,8 +78,8 @@ def _load_archive(path: Path, *, trust: bool) -> LoadedModel:
 
 
 def _load_export(path: Path, archive: Archive) -> LoadedModel:
-    from estimator.sources import pt2_archive
-    from estimator.sources.pt2 import Pt2Module
+    from estimator.sources.exports import pt2_archive
+    from estimator.sources.exports.pt2 import Pt2Module
 
     program = pt2_archive.read_program(archive)
     module = Pt2Module(program)
@@ -113,7 +113,7 @@ def _program(stream: io.BytesIO, path: Path) -> PickleProgram:
 
 def _module(path: Path, program: PickleProgram) -> LoadedModel:
     from estimator.sources.building import offline_and_quiet
-    from estimator.sources.pickled_module import module_of
+    from estimator.sources.pickles.pickled_module import module_of
 
     with offline_and_quiet():
         return LoadedModel(module_of(program), path.stem, "pickled module")

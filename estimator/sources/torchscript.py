@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from estimator.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.base.words import told
 from estimator.sources.building import offline_and_quiet
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
-from estimator.words import told
 
 
 class ScriptedModule(torch.nn.Module):

@@ -11,31 +11,32 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from calibration import collect as collecting
-from calibration import machine, session
-from calibration import verify as verifying
+from calibration import session
 from calibration.__main__ import main
 from calibration.errors import CalibrationError
-from calibration.machine import Target, target_of
-from calibration.measuring import energy_of
+from calibration.measuring import collect as collecting
+from calibration.measuring import machine
+from calibration.measuring.machine import Target, target_of
+from calibration.measuring.running import energy_of
+from calibration.measuring.samples import read
+from calibration.measuring.stopwatch import HostClock
+from calibration.proof import verify as verifying
+from calibration.proof.verify import Check, Verified
 from calibration.report import verified_lines
-from calibration.samples import read
 from calibration.session import calibrate
-from calibration.stopwatch import HostClock
-from calibration.verify import Check, Verified
-from estimator import profile_file
-from estimator.catalogue import find
-from estimator.datasheet import profile_of
-from estimator.hardware import HardwareProfile
-from estimator.profile_file import load
-from estimator.scenario import Scenario
-from estimator.uncertainty import Interval
+from estimator.energy.uncertainty import Interval
+from estimator.hardware import profile_file
+from estimator.hardware.catalogue import find
+from estimator.hardware.datasheet import profile_of
+from estimator.hardware.profile import HardwareProfile
+from estimator.hardware.profile_file import load
+from estimator.lifecycle.scenario import Scenario
 from profilers import discovery
 from profilers.errors import BusyError
+from profilers.gpu.nvml import NvmlMeter
 from profilers.load import LoadPolicy
-from profilers.nvml import NvmlMeter
 from profilers.reading import Component
-from tests.calibration.simulated_machine import header, sample
+from tests.calibration.learning.simulated_machine import header, sample
 from tests.profilers.simulation import SimulatedGpu, SimulatedNvml
 from tests.profilers.steady import ScriptedWatch, SteadyMeter
 

@@ -1,48 +1,52 @@
-"""Hardware profiles of round numbers, for hand arithmetic."""
+"""Machines of round numbers, for hand arithmetic."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from estimator.catalogue import find
-from estimator.columns import OP_CLASSES
-from estimator.datasheet import from_datasheet
-from estimator.hardware import HardwareProfile
-from estimator.workload import Op, Phase, Workload
+from estimator.energy.columns import OP_CLASSES
+from estimator.energy.model import EnergyModel, Launching, Memory, PowerDraw, Rates, Spreads
+from estimator.hardware.catalogue import find
+from estimator.hardware.datasheet import from_datasheet
+from estimator.hardware.profile import HardwareProfile, HostShare
+from estimator.workload.ops import Op, Phase, Workload
 
 RATES = ("float32", "vector")
 
-
-def profile(**changes: Any) -> HardwareProfile:
-    """A CPU of 1 TFLOP/s, 100 GB/s, 1 pJ/FLOP (2 pJ outside of matrix products), 100 pJ/B, 50 W, 1 us an op."""
-    base = replace(
-        from_datasheet(find("i9-9900k")),
-        asynchronous=False,
+ROUND = EnergyModel(
+    asynchronous=False,
+    rates=Rates(
         flop_per_s={(op_class, "float32"): 1e12 for op_class in OP_CLASSES if op_class != "other"},
         energy_per_flop_j={"float32": 1e-12, "vector": 2e-12},
-        bandwidth_bytes_per_s=1e11,
-        grouped_bandwidth=1.0,
-        backward_efficiency=1.0,
-        cache_bytes=0.0,
-        cached_share=1.0,
-        fresh_s_per_byte=0.0,
-        half_wave=0.0,
-        energy_per_byte_j=1e-10,
-        static_power_w=50.0,
-        active_power_w=0.0,
-        power_limit_w=1e9,
-        launch_spread=0.0,
-        kernel_s=0.0,
-        launch_s=1e-6,
-        module_call_s=0.0,
-        tensors_per_optimizer_launch=1,
-        host_share=0.25,
-        energy_spread=0.0,
-        duration_spread=0.0,
-        training_spread=0.0,
-    )
-    return replace(base, **changes)
+    ),
+    memory=Memory(bandwidth_bytes_per_s=1e11, energy_per_byte_j=1e-10),
+    power=PowerDraw(static_w=50.0, active_w=0.0, limit_w=1e9),
+    launching=Launching(kernel_s=0.0, launch_s=1e-6, module_call_s=0.0),
+    spreads=Spreads(energy=0.0, duration=0.0, training=0.0, launch=0.0),
+)
+"""A CPU of 1 TFLOP/s, 100 GB/s, 1 pJ/FLOP (2 pJ outside of matrix products), 100 pJ/B, 50 W, 1 us an op."""
+
+
+def changed(model: EnergyModel, **changes: Any) -> EnergyModel:
+    """`model` with other values of its own fields, or of its parts' fields."""
+    own = {name: changes.pop(name) for name in ("asynchronous", "op_times", "spreads") if name in changes}
+    for part in ("rates", "memory", "power", "launching"):
+        of_part = getattr(model, part)
+        given = {field.name: changes.pop(field.name) for field in fields(of_part) if field.name in changes}
+        own[part] = replace(of_part, **given)
+    assert not changes, f"no part of an energy model has {sorted(changes)}"
+    return replace(model, **own)
+
+
+def model(**changes: Any) -> EnergyModel:
+    """`ROUND`, with other values of its parts' fields."""
+    return changed(ROUND, **changes)
+
+
+def profile(**changes: Any) -> HardwareProfile:
+    """The profile of a machine whose energy model is `model(**changes)`; the rest of its node draws a quarter."""
+    return replace(from_datasheet(find("i9-9900k")), model=model(**changes), host=HostShare(0.25, "stated by the test"))
 
 
 def op(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from estimator import Scenario, estimate
-from estimator.errors import InputError
+from estimator.base.errors import InputError
 from estimator.footprint import as_loaded, model_facts
 from estimator.sources import LoadedModel
 from tests.estimator.networks import mlp
@@ -41,7 +43,7 @@ def test_tied_parameters_are_counted_once():
 
 def test_stages_by_hand_on_round_hardware():
     machine = profile(
-        launch_s=0.0, static_power_w=0.0, energy_per_byte_j=0.0, energy_per_flop_j={"float32": 1e-12, "vector": 0.0}
+        launch_s=0.0, static_w=0.0, energy_per_byte_j=0.0, energy_per_flop_j={"float32": 1e-12, "vector": 0.0}
     )
     footprint = estimate(NET, Scenario(samples=640, epochs=3, pue=2.0, batch_size=64), hardware=machine)
     forward = 2 * (20 * 30 + 30 * 5) * 1e-12  # a sample at the device
@@ -162,7 +164,7 @@ def test_export_with_a_fixed_batch_keeps_it():
 
 
 def test_own_hardware_profile_is_used():
-    footprint = estimate(NET, hardware=profile(title="round numbers"))
+    footprint = estimate(NET, hardware=replace(profile(), title="round numbers"))
     assert footprint.hardware.title == "round numbers"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from estimator.trace import TraceInputs, trace
-from estimator.workload import Op, Workload
+from estimator.workload.ops import Op, Workload
+from estimator.workload.trace import TraceInputs, trace
 
 
 def meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

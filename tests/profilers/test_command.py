@@ -56,7 +56,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("module", ["profilers", "estimator.cli"])
+@pytest.mark.parametrize("module", ["profilers", "estimator.commands"])
 def test_without_a_sensor_it_exits_cleanly_saying_modelled(module: str, tmp_path: Path) -> None:
     record = tmp_path / "runs.jsonl"
     done = measure("--record", str(record), "--label", "mine", "--", sys.executable, "-c", "print('hi')", module=module)
@@ -158,7 +158,7 @@ def test_the_command_s_own_streams_are_untouched() -> None:
     assert done.stdout == "as it is"
 
 
-@pytest.mark.parametrize("module", ["profilers", "estimator.cli"])
+@pytest.mark.parametrize("module", ["profilers", "estimator.commands"])
 def test_meters_say_what_is_missing_and_what_would_help(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", module, "meters"],

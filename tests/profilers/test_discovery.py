@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from profilers.cpu.pyrapl import PyRaplMeter
+from profilers.cpu.rapl import RaplMeter
 from profilers.discovery import Discovery, find_meters
 from profilers.errors import MeterError
 from profilers.measurement import Measurement
 from profilers.modelled import ModelledMeter
-from profilers.pyrapl import PyRaplMeter
-from profilers.rapl import RaplMeter
 from profilers.reading import Component, Reading
 from profilers.report import joules, measurement_lines, meters_lines, seconds
 from profilers.session import measure
-from tests.profilers.compare_on_trees import heads, pyrapl_on, rows
+from tests.profilers.cpu.compare_on_trees import heads, pyrapl_on, rows
+from tests.profilers.cpu.trees import CASES, mirrored_dies, package_and_dram, unreadable, wrap
 from tests.profilers.simulation import Clock, Counter, SimulatedGpu, SimulatedNvml, Tree, denied, window
-from tests.profilers.trees import CASES, mirrored_dies, package_and_dram, unreadable, wrap
 
 
 def no_gpu() -> SimulatedNvml:
@@ -165,7 +165,7 @@ def test_the_table_of_the_docs_is_what_the_three_give_today() -> None:
     docs = (Path(__file__).parents[2] / "docs" / "measuring.md").read_text(encoding="utf-8")
     if f"| {' | '.join(heads())} |" not in docs:
         pytest.skip(
-            "the docs are of other versions: put what `python -m tests.profilers.compare_on_trees` prints into "
+            "the docs are of other versions: put what `python -m tests.profilers.cpu.compare_on_trees` prints into "
             "docs/measuring.md, then run `pytest tests/profilers/test_discovery.py`"
         )
     table = rows()

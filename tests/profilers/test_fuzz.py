@@ -13,14 +13,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profilers.cpu.rapl import CounterError, RaplMeter, step_uj
+from profilers.gpu.nvml import NvmlMeter
+from profilers.gpu.nvml_sensor import GpuSensor
+from profilers.gpu.visible import Gpu, visible_gpus
 from profilers.integral import PowerIntegral
 from profilers.measurement import Measurement
-from profilers.nvml import NvmlMeter
-from profilers.nvml_sensor import GpuSensor
-from profilers.rapl import CounterError, RaplMeter, step_uj
 from profilers.reading import Reading
 from profilers.record import read, run_of, to_dict
-from profilers.visible import Gpu, visible_gpus
 from tests.profilers.simulation import Clock, SimulatedGpu, SimulatedNvml
 from tests.profilers.test_record import MEASUREMENT
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from estimator.errors import ModelFileError
+from estimator.base.errors import ModelFileError
 from estimator.sources import load
 from tests.security import files
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from estimator.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.sources import load
 from tests.security import files
 

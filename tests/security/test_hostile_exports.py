@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from estimator.errors import ModelFileError
-from estimator.sources import load, pt2_archive
+from estimator.base.errors import ModelFileError
+from estimator.sources import load
+from estimator.sources.exports import pt2_archive
 from tests.security import files
 from tests.security.conftest import attacks
 

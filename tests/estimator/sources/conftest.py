@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from estimator.errors import ModelFileError
+from estimator.base.errors import ModelFileError
 from estimator.sources import load
-from estimator.sources.torchvision_ops import allow_torchvision_without_its_extension
+from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 
 allow_torchvision_without_its_extension()
 

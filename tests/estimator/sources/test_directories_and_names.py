@@ -12,8 +12,8 @@ from importlib import import_module
 import pytest
 import torch
 
-from estimator.inputs import build_inputs, guess_inputs, is_assumed
 from estimator.sources import load
+from estimator.sources.inputs import build_inputs, guess_inputs, is_assumed
 from tests.estimator.sources.conftest import refusal
 
 transformers = import_module("transformers")
@@ -138,7 +138,7 @@ def test_diffusers_in_a_fresh_process(written):
     import_module("diffusers")
     path = written("unet/config.json", UNET).removesuffix("/config.json")
     done = subprocess.run(
-        [sys.executable, "-m", "estimator.cli", path, "--hardware", "i9-9900k", "--json"],
+        [sys.executable, "-m", "estimator.commands", path, "--hardware", "i9-9900k", "--json"],
         capture_output=True,
         text=True,
         check=False,

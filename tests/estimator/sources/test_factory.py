@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from estimator.inputs import InputSpec
 from estimator.sources import load
+from estimator.sources.inputs import InputSpec
 from tests.estimator.sources.conftest import refusal
 
 CODE = """\

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from estimator.sources import load
-from estimator.trace import TraceInputs, trace
+from estimator.workload.trace import TraceInputs, trace
 from tests.estimator.sources.conftest import refusal
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from estimator.errors import ModelFileError
-from estimator.inputs import InputSpec
+from estimator.base.errors import ModelFileError
 from estimator.sources import load
+from estimator.sources.inputs import InputSpec
 from estimator.sources.mlp import expand
 from tests.estimator.networks import TABLE_6
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.utils.prune
 from torch import nn
 
-from estimator.inputs import build_inputs, guess_inputs
 from estimator.sources import load
+from estimator.sources.inputs import build_inputs, guess_inputs
 from tests.estimator.sources.conftest import refusal
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from estimator.inputs import InputSpec, build_inputs, is_assumed
 from estimator.sources import load
+from estimator.sources.inputs import InputSpec, build_inputs, is_assumed
 from tests.estimator.sources.conftest import refusal
 
 

@@ -1,0 +1,1 @@
+"""From a record to a profile: times of ops, phases, power, and how far all that misses."""

@@ -1,0 +1,1 @@
+"""How far predictions are from measurements: nothing here is fitted on what it judges."""

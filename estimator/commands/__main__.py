@@ -1,0 +1,5 @@
+"""`python -m estimator.commands` is `estimate`."""
+
+from estimator.commands import main
+
+main()

@@ -1,0 +1,70 @@
+"""The command `estimate model`, the main job: what one model will cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from estimator.commands.options import scenario_options
+
+if TYPE_CHECKING:
+    from estimator.footprint import Footprint
+    from estimator.workload.crosscheck import CrossCheck
+
+_LAYERS_SHOWN = 5
+
+
+@click.command("model")
+@click.argument("model")
+@scenario_options()
+@click.option("--top", type=click.IntRange(min=0), default=None, metavar="N", help="Layers shown.  [default: 5]")
+@click.option("--cross-check", is_flag=True, help="Our FLOPs beside fvcore's and torch's own counter.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
+def model_command(model: str, top: int | None, cross_check: bool, as_json: bool, trust: bool, **options: Any) -> None:
+    """Say what MODEL (a file, file.py:Net, timm:NAME, ...) will cost.
+
+    \b
+    MODEL is one of
+      a pickled nn.Module (.pt, .pth), or a torch.export program (.pt2)
+      a directory with the config.json of transformers or diffusers
+      a factory, `file.py:Net` or `package.module:callable`: your code is run
+      timm:NAME, torchvision:NAME or transformers:DIR_OR_TYPE
+      mlp:INPUTxDEPTHxWIDTH, a fully connected network by its shape
+    """
+    from estimator.lifecycle.scenario import Scenario
+    from estimator.report.streams import stdout_to_stderr
+
+    scenario = Scenario(**options)
+    with stdout_to_stderr():  # it is the answer's alone
+        from estimator.footprint import as_loaded, estimate, input_specs
+        from estimator.sources.building import offline_and_quiet
+
+        with offline_and_quiet():
+            loaded = as_loaded(model, trust=trust)
+            footprint = estimate(loaded, scenario)
+            check = None
+            if cross_check:
+                from estimator.workload.crosscheck import compare
+
+                check = compare(loaded, input_specs(loaded, scenario)[0], scenario.value_of("dtype"))
+    _print(footprint, check, top, as_json)
+
+
+def _print(footprint: Footprint, check: CrossCheck | None, top: int | None, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from estimator.report import contract
+
+        answer = contract.to_dict(footprint, top)
+        click.echo(
+            json.dumps(answer if check is None else answer | {"cross_check": contract.of_cross_check(check)}, indent=2)
+        )
+        return
+    from estimator.report import text
+
+    text.show(footprint, _LAYERS_SHOWN if top is None else top)
+    if check is not None:
+        text.show_cross_check(check)

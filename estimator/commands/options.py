@@ -1,0 +1,85 @@
+"""The options of a scenario, which several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _auto_in_any_case(ctx: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    """`AUTO` is auto; the names of devices are read by the catalogue."""
+    return "auto" if name is not None and name.strip().lower() == "auto" else name
+
+
+_DTYPE = "Of weights and activations.  [default: float32, or the model's own where that is narrower]"
+
+OPTIONS: Mapping[str, Callable[[_F], _F]] = {
+    "epochs": click.option("--epochs", type=float, help="Passes over the samples.  [default: 10]"),
+    "samples": click.option("--samples", type=float, help="Samples in the training set.  [default: 100000]"),
+    "batch_size": click.option("--batch-size", type=int, help="Samples of a training step.  [default: 32]"),
+    "inference_batch_size": click.option(
+        "--inference-batch-size", type=int, help="Samples of an inference.  [default: 1]"
+    ),
+    "inputs": click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="SHAPE",
+        help="One sample's shape: 3x224x224, tokens:512, NAME=SHAPE; repeat for several inputs.",
+    ),
+    "dtype": click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help=_DTYPE),
+    "optimizer": click.option(
+        "--optimizer", type=click.Choice(["sgd", "momentum", "adam", "adamw"]), help="Of the training.  [default: adam]"
+    ),
+    "freeze": click.option(
+        "--freeze",
+        multiple=True,
+        metavar="PATTERN",
+        help="Parameters or modules that are not trained, such as 'layer[1-3].*'; repeatable.",
+    ),
+    "overhead": click.option(
+        "--overhead", type=float, help="Force the share of training that is not the forward pass (the paper: 0.8)."
+    ),
+    "trials": click.option(
+        "--trials", type=int, metavar="H", help="Trials of an architecture search, whose energy is added."
+    ),
+    "search_epochs": click.option("--search-epochs", type=float, help="Epochs of one trial.  [default: --epochs]"),
+    "search_samples": click.option("--search-samples", type=float, help="Samples of one trial.  [default: --samples]"),
+    "inferences": click.option(
+        "--inferences", type=float, metavar="N", help="Inferences over the lifetime, whose energy is added."
+    ),
+    "hardware": click.option(
+        "--hardware",
+        metavar="NAME",
+        callback=_auto_in_any_case,
+        help="A device or calibrated profile (see `estimate hardware`).  [default: auto, what this machine has]",
+    ),
+    "clock_mhz": click.option(
+        "--clock-mhz", type=float, metavar="MHZ", help="The clock that a GPU is locked at.  [default: its boost clock]"
+    ),
+    "devices": click.option("--devices", type=int, metavar="N", help="Devices that share the training.  [default: 1]"),
+    "region": click.option(
+        "--region", metavar="NAME", help="A country or cloud region (see `estimate regions`).  [default: world]"
+    ),
+    "carbon_intensity": click.option(
+        "--carbon-intensity", type=float, metavar="G", help="Of the grid, in gCO2e/kWh.  [default: the region's]"
+    ),
+    "pue": click.option("--pue", type=float, help="Facility energy over IT energy.  [default: 1.58]"),
+}
+"""One for each field of a `Scenario`, by its name."""
+
+
+def scenario_options(*, without: Collection[str] = ()) -> Callable[[_F], _F]:
+    """Gives a command the options of a scenario, but for those of the fields `without`."""
+
+    def give(command: _F) -> _F:
+        for name, option in reversed(tuple(OPTIONS.items())):
+            if name not in without:
+                command = option(command)
+        return command
+
+    return give

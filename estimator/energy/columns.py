@@ -1,0 +1,164 @@
+"""The ops of workloads as columns of numbers: made once per workload, priced on any number of machines.
+
+Everything here comes from shapes, layouts and names; what a machine makes of it is `estimator.energy.pricing`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal, get_args
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.workload.ops import PHASES, Kind, Op, Shape, Workload
+from estimator.workload.optimizers import OPTIMIZERS
+
+OpClass = Literal["conv", "winograd", "grouped", "matmul", "attention", "other"]
+"""Ops that run at rates of their own. "winograd": dense 3x3 convolutions of stride 1, for which libraries know an
+algorithm of fewer multiplications; "grouped": convolutions in groups, depthwise ones above all."""
+
+OP_CLASSES: tuple[OpClass, ...] = get_args(OpClass)
+DTYPES = ("float32", "bfloat16", "float16")
+"""Dtypes with rates of their own; any other one is priced as float32."""
+
+FRESH_BYTES = 32 * 2**20
+"""glibc's DEFAULT_MMAP_THRESHOLD_MAX (malloc/malloc.c): larger blocks are mapped anew at every allocation."""
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+_CLASS = {name: index for index, name in enumerate(OP_CLASSES)}
+_DTYPE = {name: index for index, name in enumerate(DTYPES)}
+_OF_KIND: dict[Kind, OpClass] = {"matmul": "matmul", "attention": "attention", "rnn": "matmul"}  # steps of an rnn
+_PHASE = {name: index for index, name in enumerate(PHASES)}
+_ITEMSIZE = {"float64": 8, "int64": 8, "complex64": 8, "bfloat16": 2, "float16": 2, "int16": 2}
+_ITEMSIZE |= dict.fromkeys(("bool", "int8", "uint8", "float8_e4m3fn", "float8_e5m2"), 1)
+
+_TEMPORARIES = {name: step.temporaries for name, step in OPTIMIZERS.items()}
+
+
+def class_of(op: Op) -> OpClass:
+    """The class of `op`, by its kind and, for a convolution, by the shapes of its operands.
+
+    x: (n, c_in, *spatial), w: (c_out, c_in / groups, *kernel). A 3x3 kernel of stride 1 leaves all of the picture
+    (padded), or all but its border.
+    """
+    if op.kind != "conv":
+        return _OF_KIND.get(op.kind, "other")
+    backward = op.name == "convolution_backward"
+    operands, results = (op.inputs[1:3], op.inputs[:1]) if backward else (op.inputs[:2], op.outputs[:1])
+    if len(operands) < 2 or not results or len(operands[0]) != len(operands[1]):
+        return "conv"
+    (x, w), (out,) = operands, results
+    if w[1] and x[1] // w[1] > 1:
+        return "grouped"
+    unstrided = all(before - after in (0, 2) for before, after in zip(x[2:], out[2:], strict=True))
+    return "winograd" if tuple(w[2:]) == (3, 3) and unstrided else "conv"
+
+
+def fresh_bytes(op: Op) -> int:
+    """Bytes for which the allocator must map new memory: those of every result above `FRESH_BYTES`, if not in place.
+
+    A convolution copies its operands into oneDNN's layouts of blocks and its result out of one, unless channels are
+    last already (a gradient is copied for each of the results that need it, what is strided once more); an optimizer
+    makes temporaries. So page faults say (`calibration.measuring.stopwatch`) where blocks are above the threshold.
+    """
+    if op.name.endswith("_"):
+        return 0
+    itemsize = _ITEMSIZE.get(op.dtype, 4)
+
+    def large(shapes: Sequence[Shape]) -> int:
+        return sum(size for size in (prod(shape) * itemsize for shape in shapes) if size > FRESH_BYTES)
+
+    results = large(op.outputs)
+    if op.phase == "optimizer":
+        return _TEMPORARIES.get(op.name, 0) * results
+    if op.kind != "conv" or op.layout == "channels_last":
+        return results
+    backward = op.name == "convolution_backward"
+    gradients = sum(len(shape) > 1 for shape in op.outputs) if backward else 0
+    operands = op.inputs[1:] if backward else op.inputs
+    again = large(operands[:1]) if op.layout == "strided" else 0
+    return 2 * results + large(operands) + again + gradients * large(op.inputs[:1])
+
+
+def freed_bytes(op: Op) -> int:
+    """Bytes that an optimizer's step gives back: the gradient, and mapped memory of temporaries; 0 for other ops."""
+    if op.phase != "optimizer":
+        return 0
+    return sum(map(prod, op.outputs)) * _ITEMSIZE.get(op.dtype, 4) + fresh_bytes(op)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The ops of one or several workloads, one row an op, in their order.
+
+    `workload` and `phase` (an index into `PHASES`) say where an op belongs; `op_class` and `dtype` are indices into
+    `OP_CLASSES` and `DTYPES`. `results` is the number of elements of the largest result, over which a device spreads
+    its work. `kernels` are `Op.launches`. Per workload: `module_calls`.
+    """
+
+    workload: Indices
+    phase: Indices
+    op_class: Indices
+    dtype: Indices
+    flops: Floats
+    bytes_moved: Floats
+    fresh_bytes: Floats
+    freed_bytes: Floats
+    results: Floats
+    kernels: Floats
+    module_calls: Floats
+
+    @property
+    def segments(self) -> Indices:
+        """Where each op's cost is added up: workload x phase."""
+        return len(PHASES) * self.workload + self.phase
+
+
+_KEPT: WeakKeyDictionary[Workload, Columns] = WeakKeyDictionary()
+
+
+def keep(workload: Workload, columns: Columns) -> None:
+    """`columns` are those of `workload`, and are kept for as long as that is."""
+    _KEPT[workload] = columns
+
+
+def columns_of(workload: Workload) -> Columns:
+    """The columns of one workload, made once."""
+    if workload not in _KEPT:
+        keep(workload, _made(workload))
+    return _KEPT[workload]
+
+
+def _made(workload: Workload) -> Columns:
+    ops = workload.ops
+    return Columns(
+        workload=np.zeros(len(ops), dtype=np.intp),
+        phase=np.array([_PHASE[op.phase] for op in ops], dtype=np.intp),
+        op_class=np.array([_CLASS[class_of(op)] for op in ops], dtype=np.intp),
+        dtype=np.array([_DTYPE.get(op.dtype, 0) for op in ops], dtype=np.intp),
+        flops=np.array([op.flops for op in ops], dtype=np.float64),
+        bytes_moved=np.array([op.bytes_moved for op in ops], dtype=np.float64),
+        fresh_bytes=np.array([fresh_bytes(op) for op in ops], dtype=np.float64),
+        freed_bytes=np.array([freed_bytes(op) for op in ops], dtype=np.float64),
+        results=np.array([max((prod(s) for s in op.outputs), default=0) for op in ops], dtype=np.float64),
+        kernels=np.array([op.launches for op in ops], dtype=np.float64),
+        module_calls=np.array([workload.module_calls], dtype=np.float64),
+    )
+
+
+def joined(workloads: Sequence[Workload]) -> Columns:
+    """The columns of several workloads below each other, to be priced at once."""
+    parts = list(map(columns_of, workloads))
+
+    def stacked(name: str) -> NDArray[np.generic]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    names = [name for name in Columns.__dataclass_fields__ if name != "workload"]
+    index = np.repeat(np.arange(len(parts)), [len(part.flops) for part in parts])
+    return Columns(workload=index, **{name: stacked(name) for name in names})  # type: ignore[arg-type]

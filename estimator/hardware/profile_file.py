@@ -1,0 +1,307 @@
+"""Calibrated profiles on disk: one JSON file per machine, data only, that may be carried to another computer.
+
+What is read is checked as if it came from a stranger: sizes are bounded, numbers finite, arrays consistent; what does
+not fit is refused in one sentence, and nothing in the file is ever executed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.base.atomic import write_text
+from estimator.base.errors import HardwareError
+from estimator.energy.forest import Forest
+from estimator.energy.op_features import FEATURES
+from estimator.energy.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
+
+SCHEMA_VERSION = 3
+SUFFIX = ".profile.json"
+
+_LARGEST_FILE = 64 * 2**20
+_MOST_NODES = 2_000_000
+_ARRAYS = (
+    ("roots", np.dtype("<i4")),
+    ("feature", np.dtype("<i4")),
+    ("threshold", np.dtype("<f8")),
+    ("left", np.dtype("<i4")),
+    ("right", np.dtype("<i4")),
+    ("value", np.dtype("<f8")),
+)
+
+
+@dataclass(frozen=True)
+class HeldOutError:
+    """How far predictions missed networks that the fit had not seen. `spread`: of log(measured / predicted)."""
+
+    networks: int
+    median_ape: float
+    mean_ape: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the device draws, fitted on measured joules; factors on the terms of the profile that it starts from.
+
+    `factors`: of "static", "active", "byte" and of the rates ("float32", "tf32", "bfloat16", "vector", ...).
+    `class_w`: watts beyond that while ops of a class run (`estimator.energy.columns.OP_CLASSES`).
+    """
+
+    status: str
+    factors: Mapping[str, float]
+    class_w: Mapping[str, float]
+    error: HeldOutError
+
+
+@dataclass(frozen=True)
+class CalibratedMachine:
+    """What a calibration learned. `device_name`: as its driver names it; `catalogue_name`: the profile it builds on.
+
+    `errors` by "inference" and "training", of durations; `power` is None where no meter read joules.
+    `learning_curve`: (minutes, median absolute error of unseen networks). `disturbed`: of the `networks`, those beside
+    which other work ran. `pace_s`: what `calibration.measuring.pace` took at the machine's usual pace; empty where not
+    known.
+    """
+
+    name: str
+    device: str
+    device_name: str
+    catalogue_name: str
+    logical_cpus: int
+    threads: int
+    created: str
+    machine_id: str
+    software: Mapping[str, str]
+    meter: str
+    seconds: float
+    networks: int
+    dtypes: tuple[str, ...]
+    errors: Mapping[str, HeldOutError]
+    learning_curve: tuple[tuple[float, float], ...]
+    power: Power | None
+    op_times: OpTimes
+    disturbed: int = 0
+    pace_s: tuple[float, ...] = ()
+
+
+def directory() -> Path:
+    """Where profiles are kept: $JOULECAST_HOME, else the user's data directory of the operating system."""
+    from click import get_app_dir
+
+    return Path(os.environ.get("JOULECAST_HOME") or get_app_dir("joulecast")) / "profiles"
+
+
+def _packed(array: NDArray[Any], dtype: np.dtype[Any]) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(array, dtype=dtype).tobytes(), 9)).decode()
+
+
+def _unpacked(text: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    stream, limit = zlib.decompressobj(), _MOST_NODES * dtype.itemsize
+    try:
+        raw = stream.decompress(base64.b64decode(text, validate=True), limit)
+    except (zlib.error, binascii.Error) as error:
+        raise ValueError(f"an array is damaged ({error})") from error
+    if stream.unconsumed_tail or len(raw) % dtype.itemsize:
+        raise ValueError("an array is too long or torn")
+    return np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("="))
+
+
+def _forest_out(forest: Forest) -> dict[str, Any]:
+    return {"base": forest.base, **{name: _packed(getattr(forest, name), dtype) for name, dtype in _ARRAYS}}
+
+
+def _forest_in(raw: Mapping[str, Any]) -> Forest:
+    forest = Forest(_number(raw["base"]), **{name: _unpacked(raw[name], dtype) for name, dtype in _ARRAYS})
+    if len(forest.feature) and forest.feature.max() > FEATURES:
+        raise ValueError("a tree asks for a feature that ops do not have")
+    return forest
+
+
+def _plain(value: Any) -> Any:
+    """Facts and mappings as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(part) for name, part in vars(value).items()}
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return value
+
+
+def save(machine: CalibratedMachine, path: Path) -> None:
+    """Write a profile, whole or not at all."""
+    times = machine.op_times
+    groups = {
+        name: {**vars(group), "names": dict(group.names), "forest": _forest_out(group.forest)}
+        for name, group in times.groups.items()
+    }
+    document = {
+        "joulecast_profile": SCHEMA_VERSION,
+        **{name: _plain(value) for name, value in vars(machine).items() if name != "op_times"},
+        "op_times": {
+            "bandwidth_bytes_per_s": times.bandwidth_bytes_per_s,
+            "launch_s": times.launch_s,
+            "unseen_spread": times.unseen_spread,
+            "fresh_s_per_byte": times.fresh_s_per_byte,
+            "margins": dict(times.margins),
+            "overheads": {place: asdict(over) for place, over in times.overheads.items()},
+            "groups": groups,
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(document, allow_nan=False, indent=1) + "\n")
+
+
+def _number(value: Any, least: float = -math.inf, most: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{str(value)[:40]!r} is not a number")
+    if not least <= value <= most:
+        raise ValueError(f"{value:g} is out of range")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 1000:
+        raise ValueError(f"{str(value)[:40]!r} is not a text")
+    return value
+
+
+def _row(values: Any) -> tuple[float, ...]:
+    row = tuple(_number(v) for v in values)
+    if len(row) != 1 + FEATURES:
+        raise ValueError(f"ops have a name and {FEATURES} features, not {len(row)} numbers")
+    return row
+
+
+def _group(raw: Mapping[str, Any]) -> OpGroup:
+    peak = raw["flop_per_s"]
+    return OpGroup(
+        flop_per_s=None if peak is None else _number(peak, 1e3, 1e21),
+        names={_text(name): _number(value, -50, 50) for name, value in raw["names"].items()},
+        low=_row(raw["low"]),
+        high=_row(raw["high"]),
+        slopes=_row(raw["slopes"]),
+        forest=_forest_in(raw["forest"]),
+        spread=_number(raw["spread"], 0, 10),
+    )
+
+
+def _overhead(raw: Mapping[str, Any]) -> Overhead:
+    return Overhead(
+        scale=_number(raw["scale"], 0.01, 100),
+        op_s=_number(raw["op_s"], -1, 1),
+        module_call_s=_number(raw["module_call_s"], 0, 1),
+        phase_s=_number(raw["phase_s"], 0, 10),
+        kernel_s=_number(raw["kernel_s"], -1, 1),
+        freed_s_per_byte=_number(raw["freed_s_per_byte"], 0, 1),
+    )
+
+
+def _op_times(raw: Mapping[str, Any]) -> OpTimes:
+    overheads: dict[Place, Overhead] = {
+        place: _overhead(raw["overheads"][place]) for place in PLACES if place in raw["overheads"]
+    }
+    return OpTimes(
+        bandwidth_bytes_per_s=_number(raw["bandwidth_bytes_per_s"], 1e3, 1e18),
+        launch_s=_number(raw["launch_s"], 0, 1),
+        groups={_text(name): _group(group) for name, group in raw["groups"].items()},
+        overheads=overheads,
+        unseen_spread=_number(raw["unseen_spread"], 0, 10),
+        margins={_text(phase): _number(margin, 0, 1e4) for phase, margin in raw["margins"].items()},
+        fresh_s_per_byte=_number(raw["fresh_s_per_byte"], 0, 1),
+    )
+
+
+def _error(raw: Mapping[str, Any]) -> HeldOutError:
+    return HeldOutError(
+        int(_number(raw["networks"], 0)),
+        _number(raw["median_ape"], 0),
+        _number(raw["mean_ape"], 0),
+        _number(raw["spread"], 0, 10),
+    )
+
+
+def _power(raw: Mapping[str, Any] | None) -> Power | None:
+    if raw is None:
+        return None
+    return Power(
+        status=_text(raw["status"]),
+        factors={_text(name): _number(value, 0, 1e3) for name, value in raw["factors"].items()},
+        class_w={_text(name): _number(value, 0, 1e5) for name, value in raw["class_w"].items()},
+        error=_error(raw["error"]),
+    )
+
+
+def _machine(raw: Mapping[str, Any]) -> CalibratedMachine:
+    if raw["joulecast_profile"] != SCHEMA_VERSION:
+        raise ValueError(f"its schema version is {raw['joulecast_profile']!r}, ours {SCHEMA_VERSION}")
+    if not is_name(_text(raw["name"])) or not re.fullmatch(r"cpu|cuda(:\d{1,3})?", _text(raw["device"])):
+        raise ValueError("its name or its device is none")
+    texts = ("name", "device", "device_name", "catalogue_name", "created", "machine_id", "meter")
+    return CalibratedMachine(
+        **{name: _text(raw[name]) for name in texts},
+        logical_cpus=int(_number(raw["logical_cpus"], 1)),
+        threads=int(_number(raw["threads"], 1)),
+        software={_text(k): _text(v) for k, v in raw["software"].items()},
+        seconds=_number(raw["seconds"], 0),
+        networks=int(_number(raw["networks"], 1)),
+        dtypes=tuple(_text(dtype) for dtype in raw["dtypes"]),
+        errors={_text(phase): _error(error) for phase, error in raw["errors"].items()},
+        learning_curve=tuple((_number(m, 0), _number(e, 0)) for m, e in raw["learning_curve"]),
+        power=_power(raw["power"]),
+        op_times=_op_times(raw["op_times"]),
+        disturbed=int(_number(raw.get("disturbed", 0), 0)),
+        pace_s=tuple(_number(s, 1e-9, 1e3) for s in raw.get("pace_s", ())),
+    )
+
+
+def load(path: Path) -> CalibratedMachine:
+    """Read a profile. Raises `HardwareError` where it cannot be read, is damaged, or is of another version."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ValueError(f"it is larger than {_LARGEST_FILE / 2**20:.0f} MiB")
+        return _machine(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise HardwareError(f"the profile {path} cannot be read ({error.strerror}): check its path.") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise HardwareError(
+            f"{path} is not a profile that this joulecast can use ({why[:120]}): remove it, or make it again with "
+            "`estimate calibrate`."
+        ) from error
+
+
+def kept() -> Iterator[Path]:
+    """The profiles in `directory`, newest first."""
+    found = directory().glob(f"*{SUFFIX}")
+    yield from sorted(found, key=lambda path: path.lstat().st_mtime, reverse=True)  # a link may lead nowhere
+
+
+def name_of(path: Path) -> str:
+    """What --hardware calls a kept profile: its file's name without the suffix, or all its path where that is none."""
+    name = path.name.removesuffix(SUFFIX)
+    return name if is_name(name) else str(path)
+
+
+def is_name(name: str) -> bool:
+    """Whether a profile may be called so: no path, nothing that a shell or a file system minds."""
+    return bool(name) and name != "auto" and len(name) <= 100 and all(c.isalnum() or c in "._-" for c in name)
+
+
+def path_of(name: str) -> Path | None:
+    """The file that `name` means: a path that ends as profiles do, or the name of a kept profile; else None."""
+    if name.endswith(SUFFIX):
+        return Path(name)
+    kept_there = directory() / f"{name}{SUFFIX}"
+    return kept_there if is_name(name) and kept_there.is_file() else None

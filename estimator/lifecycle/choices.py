@@ -1,0 +1,75 @@
+"""What an answer rests on: choices that the model, the region or nobody made, each with its `Assumption`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from estimator.base.facts import Assumption, AssumptionStatus
+from estimator.hardware.profile import HostShare
+from estimator.lifecycle import carbon
+from estimator.lifecycle.carbon import Intensity
+from estimator.lifecycle.scenario import DTYPES, Scenario
+from estimator.lifecycle.stages import Site
+from estimator.sources import LoadedModel
+from estimator.workload.loss import LOSS, LOSS_RULE
+from estimator.workload.ops import Workload
+
+
+def with_dtype(model: LoadedModel, scenario: Scenario) -> tuple[Scenario, Assumption | None]:
+    """`scenario` with the dtype of most parameters, where nobody gave one and it is narrower than float32."""
+    sizes: Counter[str] = Counter()
+    for parameter in model.module.parameters():
+        if parameter.dtype.is_floating_point:
+            sizes[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
+    most = max(sizes, key=lambda dtype: sizes[dtype], default="float32")
+    if scenario.dtype is not None or most not in DTYPES or most == "float32":
+        return scenario, None
+    detected = Assumption("dtype", most, "", "detected", "the dtype of the model's parameters", "--dtype")
+    return replace(scenario, dtype=most), detected
+
+
+def chosen(model: LoadedModel, scenario: Scenario, dtype: Assumption | None, step: Workload) -> Iterator[Assumption]:
+    """The scenario's assumptions, corrected by what the model itself decides."""
+    for assumption in scenario.assumptions():
+        if assumption.name == "dtype" and dtype is not None:
+            yield dtype
+        elif assumption.name in ("batch_size", "inference_batch_size") and model.fixed_batch:
+            why = "the export has this batch size alone"
+            yield Assumption(assumption.name, model.fixed_batch, "samples", "detected", why)
+        else:
+            yield assumption
+    yield Assumption("loss", step.loss or LOSS, "", "default", LOSS_RULE)
+
+
+def _intensity(scenario: Scenario) -> tuple[Intensity, tuple[Assumption, ...]]:
+    """The carbon intensity of the grid, and the assumptions that say which and whose choice it was."""
+    if scenario.carbon_intensity is not None:
+        intensity, flag = carbon.given(scenario.carbon_intensity), "--carbon-intensity"
+    elif scenario.region is not None:
+        intensity, flag = carbon.find_region(scenario.region), "--region"
+    else:
+        intensity, flag = carbon.world_average(), ""
+    status: AssumptionStatus = "given" if flag else "default"
+    edition = f"{intensity.scope}, {intensity.year or 'year unstated'}"
+    grams = round(intensity.carbon_intensity_kg_per_kwh * 1000, 3)
+    return intensity, (
+        Assumption("region", intensity.region, "", status, flag or "nobody chose one", "--region"),
+        Assumption(
+            "carbon_intensity", grams, "gCO2e/kWh", status, f"{edition}; {intensity.source}", "--carbon-intensity"
+        ),
+    )
+
+
+def site_of(scenario: Scenario, host: HostShare) -> tuple[Site, tuple[Assumption, ...]]:
+    """Where it runs, and the assumptions behind the way from the device's energy to the facility's and its carbon."""
+    intensity, on_carbon = _intensity(scenario)
+    default = carbon.default_pue()
+    if scenario.pue is None:
+        on_pue = Assumption("pue", default.value, "facility/IT energy", "default", default.source, "--pue")
+    else:
+        on_pue = Assumption("pue", scenario.pue, "facility/IT energy", "given", "--pue", "--pue")
+    on_host = Assumption("host_share", host.value, "of device energy", "default", host.source)
+    site = Site(host.value, scenario.pue or default.value, intensity, scenario.value_of("devices"))
+    return site, (*on_carbon, on_pue, on_host)

@@ -1,0 +1,161 @@
+"""The scenario: what will be done with the model, where, and on what; and which of it nobody said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from estimator.base.errors import ScenarioError
+from estimator.base.facts import Assumption
+
+DTYPES = ("float32", "bfloat16", "float16")
+OPTIMIZER_NAMES = ("sgd", "momentum", "adam", "adamw")
+
+_MOST = 1e18
+"""No amount is larger: all products stay finite."""
+
+_PAPER = "the setting of Gitzel et al. 2023, Table 6"
+_DEFAULTS: dict[str, tuple[Any, str, str]] = {
+    "epochs": (10, "epochs", _PAPER),
+    "samples": (100_000, "samples", _PAPER),
+    "batch_size": (32, "samples", "a common choice for one GPU"),
+    "inference_batch_size": (1, "samples", "one request at a time"),
+    "dtype": ("float32", "", "PyTorch's default; weights, activations and optimizer state alike"),
+    "optimizer": ("adam", "", "a common choice"),
+    "devices": (1, "devices", "one device; more share the work without a cost for their communication"),
+    "hardware": ("auto", "", "this machine"),
+}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the user says; None means that it was not said, and a default is used and listed as an assumption.
+
+    `inputs` are shapes of ONE sample as in `--input` ("3x224x224", "tokens:512"). `freeze` holds shell patterns of
+    parameters that are not trained. `overhead` forces the share of the training energy that is not the forward pass
+    (the paper's 0.8) in place of the traced one. `trials` asks for an architecture search, `inferences` for a
+    lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock. `carbon_intensity` is in gCO2e/kWh and
+    excludes `region`. `pue` is facility energy over IT energy.
+
+    Raises `ScenarioError` where a value is out of its range.
+    """
+
+    epochs: float | None = None
+    samples: float | None = None
+    batch_size: int | None = None
+    inference_batch_size: int | None = None
+    inputs: tuple[str, ...] = ()
+    dtype: str | None = None
+    optimizer: str | None = None
+    freeze: tuple[str, ...] = ()
+    overhead: float | None = None
+    trials: int | None = None
+    search_epochs: float | None = None
+    search_samples: float | None = None
+    inferences: float | None = None
+    hardware: str | None = None
+    clock_mhz: float | None = None
+    devices: int | None = None
+    region: str | None = None
+    carbon_intensity: float | None = None
+    pue: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "freeze"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz"):
+            _check_amount(name, getattr(self, name))
+        for name in ("batch_size", "inference_batch_size", "devices", "trials"):
+            value = getattr(self, name)
+            _check_whole(name, value)
+            object.__setattr__(self, name, None if value is None else int(value))
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
+        if self.overhead is not None and not (_is_number(self.overhead) and 0 <= self.overhead < 1):
+            raise ScenarioError(
+                f"--overhead is a share of the training energy, from 0 up to but not 1, not {self.overhead!r}."
+            )
+        if self.pue is not None and not (_is_number(self.pue) and 1 <= self.pue <= _MOST):
+            raise ScenarioError(f"--pue is facility energy over IT energy, at least 1, not {self.pue!r}.")
+        if self.carbon_intensity is not None and not _is_number(self.carbon_intensity):
+            raise ScenarioError(f"--carbon-intensity is a number of gCO2e/kWh, not {self.carbon_intensity!r}.")
+        if self.region is not None and self.carbon_intensity is not None:
+            raise ScenarioError("--region and --carbon-intensity exclude each other; give one of them.")
+        if self.trials is None and (self.search_epochs is not None or self.search_samples is not None):
+            raise ScenarioError("--search-epochs and --search-samples describe a search; say how many --trials it has.")
+
+    def value_of(self, name: str) -> Any:
+        """What the user said, else the default."""
+        given = getattr(self, name)
+        return _DEFAULTS[name][0] if given is None else given
+
+    @property
+    def clock_hz(self) -> float | None:
+        """The locked clock in Hz; None where none is."""
+        return None if self.clock_mhz is None else 1e6 * self.clock_mhz
+
+    @property
+    def trial_epochs(self) -> float:
+        """Epochs of one trial of the search: its own, else the training's."""
+        return float(self.search_epochs or self.value_of("epochs"))
+
+    @property
+    def trial_samples(self) -> float:
+        """Samples of one trial of the search: its own, else the training's."""
+        return float(self.search_samples or self.value_of("samples"))
+
+    def assumptions(self) -> Iterable[Assumption]:
+        """The choices of this scenario and whether they were given; hardware, region and PUE are told elsewhere."""
+        for name, (default, unit, source) in _DEFAULTS.items():
+            given = getattr(self, name)
+            if name == "hardware":  # what it resolves to is known only later
+                continue
+            if given is None:
+                yield Assumption(name, default, unit, "default", source, _option(name))
+            else:
+                yield _given(name, given, unit)
+        if self.freeze:
+            yield _given("freeze", " ".join(self.freeze), "")
+        if self.overhead is not None:
+            yield _given("overhead", self.overhead, "of the training energy")
+        if self.trials is not None:
+            yield _given("trials", self.trials, "trials")
+            for name, like in (("search_epochs", "epochs"), ("search_samples", "samples")):
+                given = getattr(self, name)
+                as_trained = Assumption(name, self.value_of(like), like, "default", "as the training", _option(name))
+                yield as_trained if given is None else _given(name, given, like)
+        if self.inferences is not None:
+            yield _given("inferences", self.inferences, "inferences")
+
+
+def _given(name: str, value: float | int | str, unit: str) -> Assumption:
+    return Assumption(name, value, unit, "given", _option(name), _option(name))
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_amount(name: str, value: float | None) -> None:
+    if value is not None and not (_is_number(value) and 0 < value <= _MOST):
+        raise ScenarioError(f"{_option(name)} is a number above 0 and up to {_MOST:g}, not {value!r}.")
+
+
+def _check_whole(name: str, value: float | None) -> None:
+    if value is not None and not (_is_number(value) and 1 <= value <= _MOST and value == int(value)):
+        raise ScenarioError(f"{_option(name)} is a whole number from 1 up, not {value!r}.")
+
+
+def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise ScenarioError(f"{_option(name)} is one of {', '.join(choices)}, not {value!r}.")
+
+
+SCENARIO_FIELDS = tuple(field.name for field in fields(Scenario))

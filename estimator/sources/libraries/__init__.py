@@ -1,0 +1,1 @@
+"""Models of installed libraries, built from their settings without weights."""

@@ -1,0 +1,74 @@
+"""Models by name from an installed library: `timm:resnet50`, `torchvision:resnet50`. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.base.words import one_line, told
+from estimator.sources.building import offline_and_quiet, on_meta, to_meta
+from estimator.sources.inputs import InputSpec
+from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
+from estimator.sources.loaded import LoadedModel
+
+
+def load_timm(name: str) -> LoadedModel:
+    """`timm:NAME`, with the input size that timm gives for it."""
+    timm = _library("timm")
+    plain = name.partition(".")[0]
+    if not timm.is_model(plain):
+        raise _unknown("timm", name, timm.list_models())
+    module = _built(f"timm:{name}", lambda: timm.create_model(name, pretrained=False))
+    settings = getattr(module, "pretrained_cfg", None) or {}
+    size = settings.get("input_size") if isinstance(settings, dict) else None
+    specs = (InputSpec(tuple(size)),) if size else None
+    return LoadedModel(module, name, "timm", specs, "timm pretrained_cfg" if specs else "")
+
+
+def load_torchvision(name: str) -> LoadedModel:
+    """`torchvision:NAME`, without weights."""
+    torchvision = _library("torchvision")
+    models = importlib.import_module("torchvision.models")
+    if name not in models.list_models():
+        raise _unknown("torchvision", name, models.list_models())
+    settings: dict[str, Any] = {"weights": None}
+    if models.get_model_builder(name).__module__.startswith(
+        ("torchvision.models.detection", "torchvision.models.segmentation")
+    ):
+        settings["weights_backbone"] = None
+    module = _built(f"torchvision:{name}", lambda: models.get_model(name, **settings))
+    del torchvision
+    return LoadedModel(module, name, "torchvision")
+
+
+def _library(package: str) -> ModuleType:
+    allow_torchvision_without_its_extension()
+    try:
+        with offline_and_quiet():
+            return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name == package:
+            raise ModelFileError(f"{package}:NAME needs {package}: install it with `pip install {package}`") from None
+        raise ModelFileError(f"{package} cannot be imported ({told(error)}): mend its installation") from None
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelFileError(f"{package} cannot be imported ({told(error)}): mend its installation") from None
+
+
+def _unknown(package: str, name: str, known: list[str]) -> ModelFileError:
+    near = difflib.get_close_matches(name, known, 4, 0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"list its models with {package}'s list_models()"
+    return ModelFileError(f"{package} has no model {one_line(name, 60)}: {hint}")
+
+
+def _built(name: str, make: Any) -> torch.nn.Module:
+    try:
+        with offline_and_quiet():
+            module: torch.nn.Module = to_meta(on_meta(make))
+    except FOREIGN_ERRORS as error:
+        raise ModelFileError(f"{name} cannot be built ({told(error)}): try another version of its library") from error
+    return module

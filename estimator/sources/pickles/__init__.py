@@ -1,0 +1,1 @@
+"""Models that were pickled, read as data: no code of the file runs."""

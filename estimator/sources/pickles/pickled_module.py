@@ -1,0 +1,284 @@
+"""A pickled `nn.Module`, built again on the meta device from the records of `pickle_data`, without running it.
+
+Layers are created without their constructors and get the attributes that the file lists; tensors keep their
+shape and have no bytes. Attributes that could run at the wrong moment (hooks, methods replaced on one object)
+are refused, and what is not needed for shapes (classes and partial functions kept as attributes) becomes inert.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.base.words import one_line, told
+from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
+from estimator.sources.pickles import allowed
+from estimator.sources.pickles.pickle_data import Global, Made, PickleProgram
+from estimator.sources.pickles.pickled_tensors import data_of
+
+if TYPE_CHECKING:
+    import torch
+
+_WRAPPERS = {
+    Global("torch.nn.parallel.data_parallel", "DataParallel"): "module",
+    Global("torch.nn.parallel.distributed", "DistributedDataParallel"): "module",
+    allowed.COMPILED: "_orig_mod",
+}
+"""Modules that only hold another one, and its name in them."""
+
+_MODULE_KEYS = ("model", "module", "net", "network", "ema", "model_ema", "generator")
+_UNUSED_HOOKS = (
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+_HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
+_MAX_LAYERS_OF_RNN = 10_000
+_MAX_PATHS = 1_000_000
+
+
+class Inert:
+    """Stands for a class or partial function that a layer keeps and its forward does not need."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
+        """Refuse to stand in for a call."""
+        raise ModelFileError(f"the model calls {self._name}, which is not built from a file: {NAME_THE_CODE}")
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+
+def module_of(program: PickleProgram) -> torch.nn.Module:
+    """The module that a pickle describes; raises `ModelFileError` where it holds none, or more than a module."""
+    import torch
+
+    allowed.check_names(program.globals)
+    value = _unwrapped(program.value)
+    if not isinstance(value, Made) or value.called:
+        raise ModelFileError(_no_module_message(value))
+    try:
+        module = _Rebuild().value(value)
+        if not isinstance(module, torch.nn.Module):
+            raise ModelFileError(_no_module_message(value))
+        _check_tree(module, {})
+    except RecursionError:
+        raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
+    except FOREIGN_ERRORS as error:
+        raise ModelFileError(
+            f"the layers in the file do not fit the installed libraries ({told(error)}): save the model with the same "
+            f"versions, or as a .pt2 with `{EXPORT_LINE}`"
+        ) from error
+    return module
+
+
+def _unwrapped(value: Any) -> Any:
+    """The module in a checkpoint's dict or in a wrapper (several GPUs, torch.compile), else `value` itself."""
+    if isinstance(value, dict):
+        found = next((value[key] for key in _MODULE_KEYS if isinstance(value.get(key), Made)), None)
+        value = found if found is not None and (not found.called or _is_compiled(found)) else value
+    if isinstance(value, Made) and _is_compiled(value):
+        value = value.args[0]
+    if isinstance(value, Made) and value.maker in _WRAPPERS and isinstance(value.state, dict):
+        children = value.state.get("_modules")
+        wrapped = children.get(_WRAPPERS[value.maker]) if isinstance(children, dict) else None
+        if isinstance(wrapped, Made):
+            return wrapped
+    return value
+
+
+def _is_compiled(record: Made) -> bool:
+    """Whether it is torch.compile's wrapper; the module in it runs the same operations."""
+    return record.maker == allowed.COMPILED and record.called and len(record.args) > 0
+
+
+def _no_module_message(value: Any) -> str:
+    """What the file holds instead of a module, and the remedy."""
+    remedy = "name the code that builds the model, `estimate file.py:Net` or `estimate package.module:factory`"
+    if isinstance(value, dict):
+        tensors = any(isinstance(v, Made) and "_rebuild" in v.maker.name for v in value.values())
+        if tensors or any(isinstance(v, dict) for v in value.values()):
+            return f"the file holds weights only (a state_dict), which do not tell the architecture: {remedy}"
+        return f"the file holds a dictionary without a model: {remedy}"
+    if isinstance(value, Made) and "_rebuild" in value.maker.name:
+        return f"the file holds one tensor and no model: {remedy}"
+    kind = str(value.maker) if isinstance(value, Made) else type(value).__name__
+    return f"the file holds no model but an object of type {one_line(kind, 80)}: {remedy}"
+
+
+_HOOK_REMEDIES = {
+    "torch.nn.utils.prune": "make the pruning permanent with torch.nn.utils.prune.remove(layer, 'weight')",
+    "torch.nn.utils.weight_norm": "fold it into the weight with torch.nn.utils.remove_weight_norm(layer)",
+    "torch.nn.utils.spectral_norm": "fold it into the weight with torch.nn.utils.remove_spectral_norm(layer)",
+}
+
+
+def _hooks_message(layer: str, name: str, hooks: Any) -> str:
+    """The sentence for a layer that carries hooks, with the remedy of the function that put them there."""
+    makers = [hook.maker.module for hook in hooks.values() if isinstance(hook, Made)] if isinstance(hooks, dict) else []
+    remedy = next((_HOOK_REMEDIES[maker] for maker in makers if maker in _HOOK_REMEDIES), "")
+    return (
+        f"the layer {layer} of the file carries hooks ({name}), which are code that is not run for a file: "
+        + (f"{remedy} and save the model again, " if remedy else f"{NAME_THE_CODE}, ")
+        + f"or save it with `{EXPORT_LINE}`"
+    )
+
+
+class _Rebuild:
+    """Turns records into objects; each record once, so that shared layers and tied weights stay shared."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, Any] = {}
+
+    def value(self, record: Any) -> Any:
+        """The object of `record`, built at its first use."""
+        if record is None or isinstance(record, (bool, int, float, str, bytes, bytearray)):
+            return record
+        key = id(record)
+        if key not in self._done:
+            result = self._build(key, record)
+            self._done[key] = result
+        return self._done[key]
+
+    def _build(self, key: int, record: Any) -> Any:
+        if isinstance(record, list):
+            items: list[Any] = []
+            self._done[key] = items
+            items.extend(map(self.value, record))
+            return items
+        if isinstance(record, dict):
+            mapping = type(record)()
+            self._done[key] = mapping
+            for name, item in record.items():
+                mapping[self.value(name)] = self.value(item)
+            return mapping
+        if isinstance(record, (tuple, set, frozenset)):
+            return type(record)(map(self.value, record))
+        if isinstance(record, Global):
+            found = allowed.resolve(record) if not allowed.is_data(record) else record
+            return Inert(str(record)) if isinstance(found, (type, Global)) else found
+        if isinstance(record, Made):
+            return self._call(record) if record.called else self._new(key, record)
+        raise ModelFileError("the file refers to tensor bytes outside of a tensor: save the model again")
+
+    def _new(self, key: int, record: Made) -> Any:
+        """An object created without its constructor."""
+        import torch
+
+        cls = allowed.resolve(record.maker)
+        if not isinstance(cls, type) or issubclass(cls, enum.Enum):
+            raise ModelFileError(
+                f"the file creates an object of {one_line(record.maker, 80)}, which is no class of layers"
+            )
+        created = object.__new__(cls)
+        self._done[key] = created
+        state = record.state[0] if isinstance(record.state, tuple) and record.state else record.state
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+            raise ModelFileError("a layer in the file has no attributes: save the model again")
+        if issubclass(cls, torch.nn.Module):
+            self._fill_module(created, cls, state)
+        else:
+            created.__dict__.update({name: self.value(item) for name, item in state.items()})
+            if created.__dict__.get("_attn_implementation_internal") not in (None, "eager", "sdpa"):
+                created.__dict__["_attn_implementation_internal"] = "sdpa"  # flash kernels need a GPU and the hub
+        return created
+
+    def _fill_module(self, module: Any, cls: type, state: dict[str, Any]) -> None:
+        import torch
+
+        attributes: dict[str, Any] = {}
+        for name, item in state.items():
+            if name in _UNUSED_HOOKS:
+                continue
+            if name.startswith("_") and name.endswith(_HOOKS) and item:
+                raise ModelFileError(_hooks_message(cls.__name__, one_line(name, 40), item))
+            attributes[name] = self.value(item)
+            if callable(attributes[name]) and callable(getattr(cls, name, None)):
+                raise ModelFileError(
+                    f"the layer {cls.__name__} of the file replaces its own method {one_line(name, 40)}, which is not "
+                    f"run for a file: {NAME_THE_CODE}"
+                )
+        for name in ("_parameters", "_buffers", "_modules"):
+            if not isinstance(attributes.get(name), dict):
+                raise ModelFileError(f"the layer {cls.__name__} of the file is incomplete: save the model again")
+        layers = attributes.get("num_layers", 1)
+        if issubclass(cls, torch.nn.RNNBase) and not (isinstance(layers, int) and layers <= _MAX_LAYERS_OF_RNN):
+            raise ModelFileError(
+                f"the layer {cls.__name__} of the file claims {one_line(layers, 40)} layers: save the model again"
+            )
+        restore = cls if cls.__module__.startswith("torch.nn.") else torch.nn.Module
+        restore.__setstate__(module, attributes)  # type: ignore[attr-defined]
+
+    def _call(self, record: Made) -> Any:
+        """What one of the listed calls returns; every other call is refused."""
+
+        if record.maker == Global("functools", "partial"):
+            return self._partial(record)
+        if record.maker == Global("builtins", "getattr"):
+            return self._attribute(record)
+        if record.maker == Global("torch._tensor", "_rebuild_from_type_v2"):
+            function, _, args, _ = record.args
+            if not isinstance(function, Global) or not isinstance(args, tuple):
+                raise ModelFileError("a tensor of the file is not described as torch does: save the model again")
+            return self._call(Made(function, args, called=True))
+        if _is_compiled(record):
+            return self.value(record.args[0])
+        if not allowed.is_data(record.maker):
+            cls = allowed.resolve(record.maker)
+            if isinstance(cls, type) and issubclass(cls, enum.Enum) and len(record.args) == 1:
+                return cls(self.value(record.args[0]))
+            raise ModelFileError(
+                f"the file calls {one_line(record.maker, 80)}, which no saved model needs: {NAME_THE_CODE}"
+            )
+        return data_of(record, self.value)
+
+    def _partial(self, record: Made) -> Any:
+        """A listed function with some plain arguments set, such as GELU's approximation; inert around a class."""
+        function = self.value(record.args[0])
+        args, settings = (record.state[1], record.state[2] or {}) if isinstance(record.state, tuple) else ((), {})
+        plain = (bool, int, float, str, type(None))
+        if isinstance(function, Inert) or not all(isinstance(arg, plain) for arg in [*args, *settings.values()]):
+            return Inert("functools.partial")
+        return functools.partial(function, *args, **settings)
+
+    def _attribute(self, record: Made) -> Any:
+        """`getattr` as pickle uses it for `torch.relu` and for members of an Enum; nothing else."""
+        owner, name = record.args
+        if owner == Global("torch._C", "_VariableFunctionsClass"):
+            return allowed.torch_function(name)
+        cls = allowed.resolve(owner) if isinstance(owner, Global) else None
+        if isinstance(cls, type) and issubclass(cls, enum.Enum):
+            return cls[name]
+        raise ModelFileError(f"the file takes an attribute of an object, which no saved model needs: {NAME_THE_CODE}")
+
+
+def _check_tree(module: torch.nn.Module, seen: dict[int, int | None]) -> int:
+    """How many paths lead to the layers of `module`; refuses one that contains itself, or parts that are no layers."""
+    import torch
+
+    paths = seen.setdefault(id(module), None)
+    if paths is not None:
+        return paths
+    tensors = [*module._parameters.values(), *module._buffers.values()]
+    if not all(tensor is None or isinstance(tensor, torch.Tensor) for tensor in tensors):
+        raise ModelFileError("a layer of the file has a parameter that is no tensor: save the model again")
+    paths = 1
+    for child in module._modules.values():
+        if child is None:
+            continue
+        if not isinstance(child, torch.nn.Module):
+            raise ModelFileError("a layer of the file has a part that is no layer: save the model again")
+        if id(child) in seen and seen[id(child)] is None:
+            raise ModelFileError(f"a layer of the file contains itself: {NAME_THE_CODE}")
+        paths += _check_tree(child, seen)
+    if paths > _MAX_PATHS:
+        raise ModelFileError(
+            f"the layers of the file contain each other more than {_MAX_PATHS:,} times: {NAME_THE_CODE}"
+        )
+    seen[id(module)] = paths
+    return paths

@@ -1,0 +1,1 @@
+"""What a model does: its ops with FLOPs, bytes and layers, traced without running it."""

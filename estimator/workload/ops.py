@@ -1,0 +1,122 @@
+"""What a model does, as counted before it runs: `Op` and `Workload`.
+
+One convention, everywhere: **2 FLOPs per multiply-accumulate**.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+Phase = Literal["forward", "backward", "optimizer"]
+PHASES: tuple[Phase, ...] = ("forward", "backward", "optimizer")
+
+Kind = Literal[
+    "conv",
+    "matmul",
+    "attention",
+    "rnn",
+    "norm",
+    "softmax",
+    "embedding",
+    "pool",
+    "index",
+    "copy",
+    "reduce",
+    "elementwise",
+    "optimizer",
+    "uncovered",
+]
+
+CONTRACTIONS: frozenset[Kind] = frozenset({"conv", "matmul", "attention", "rnn"})
+"""Kinds whose FLOPs are multiply-accumulates: they run on matrix units, and published FLOP tables count only them."""
+
+Shape = tuple[int, ...]
+
+Layout = Literal["contiguous", "channels_last", "strided"]
+"""How a tensor lies in memory: row by row, pictures with their channels last (`torch.channels_last`), or otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation as PyTorch would dispatch it, for the whole batch.
+
+    `flops` is exact (2 per multiply-accumulate) for contractions and one per element for the rest; `bytes_read` and
+    `bytes_written` are the traffic of this op alone, nothing fused with its neighbours; `launches` is the number of
+    kernels that it stands for. `layer` is the dotted path of the module that called it, "" for the model itself or
+    the loss. `layout` is that of its first input with two dimensions or more; a convolution's says how its kernels take
+    input and weight.
+    """
+
+    phase: Phase
+    name: str
+    kind: Kind
+    flops: int
+    bytes_read: int
+    bytes_written: int
+    dtype: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    layer: str
+    layer_type: str
+    launches: int = 1
+    layout: Layout = "contiguous"
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes read plus bytes written."""
+        return self.bytes_read + self.bytes_written
+
+    @property
+    def arithmetic_intensity(self) -> float | None:
+        """FLOPs per byte moved; None where no byte is moved."""
+        return self.flops / self.bytes_moved if self.bytes_moved else None
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """Every op of one pass over one batch: a forward pass, or a whole training step (forward, backward, optimizer).
+
+    `module_calls` counts the calls of `nn.Module`s in the forward pass; `uncovered_ops` names ops without a FLOP
+    formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
+    real data would tell; `loss` names the loss of a training step, "" where there is none. Two
+    workloads are the same one or different ones: they are told apart by identity.
+    """
+
+    ops: tuple[Op, ...]
+    batch_size: int
+    module_calls: int
+    uncovered_ops: Mapping[str, int] = field(default_factory=dict)
+    guesses: tuple[str, ...] = ()
+    loss: str = ""
+
+    @cached_property
+    def flops(self) -> int:
+        """FLOPs of the contractions for the batch: the convention of published tables (2 per multiply-accumulate)."""
+        return sum(op.flops for op in self.ops if op.kind in CONTRACTIONS)
+
+    @cached_property
+    def bytes_moved(self) -> int:
+        """Bytes read and written by all ops for the batch, unfused."""
+        return sum(op.bytes_moved for op in self.ops)
+
+    @property
+    def flops_per_sample(self) -> float:
+        """Contraction FLOPs of one sample."""
+        return self.flops / self.batch_size
+
+    @property
+    def bytes_per_sample(self) -> float:
+        """Bytes moved for one sample; falls with the batch size, since weights are read once a batch."""
+        return self.bytes_moved / self.batch_size
+
+    def of_phase(self, phase: Phase) -> tuple[Op, ...]:
+        """The ops of one phase, in the order in which they ran."""
+        return tuple(op for op in self.ops if op.phase == phase)
+
+    def flops_of(self, *, phase: Phase | None = None, kinds: Iterable[Kind] = CONTRACTIONS) -> int:
+        """FLOPs of the ops of `kinds`, in `phase` or in all of them."""
+        wanted = frozenset(kinds)
+        return sum(op.flops for op in self.ops if op.kind in wanted and phase in (None, op.phase))

@@ -1,0 +1,287 @@
+"""Read a model's operations without running it: forward, backward and optimizer, on tensors that hold no data.
+
+The model runs once on meta tensors under a dispatch mode that writes every operation down. A model that reads the
+VALUES of tensors cannot run there; it is traced again under `FakeTensorMode`, which knows constants, and what is
+really data-dependent is guessed (true, present, 1) and reported in `Workload.guesses`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils._pytree import tree_map
+
+from estimator.base.errors import FOREIGN_ERRORS, InputError, ScenarioError
+from estimator.workload.fused import FuseCalls
+from estimator.workload.guesses import EndlessLoop, NeedsValues
+from estimator.workload.loss import assumed_loss
+from estimator.workload.ops import Workload
+from estimator.workload.optimizers import optimizer_ops
+from estimator.workload.recorder import OpRecorder, tensors_in
+
+
+@dataclass(frozen=True)
+class TraceInputs:
+    """What `forward` is called with: meta tensors with the batch dimension in place."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+
+
+class _Stopped(Exception):
+    """What the model's own code raised, and the (path, type) of the layer last entered before."""
+
+    def __init__(self, error: BaseException, layer: tuple[str, str]) -> None:
+        super().__init__()
+        self.error, self.layer = error, layer
+
+
+FAILURES = (_Stopped, *FOREIGN_ERRORS)
+"""What ends a pass: the model's code, or torch where it cannot set the pass up."""
+
+
+@contextlib.contextmanager
+def module_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """Train or eval mode, restored per submodule afterwards; the fused transformer path, unknown to meta, is off."""
+    before = [(m, m.training) for m in module.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    if any(was is not training or type(m).train is not nn.Module.train for m, was in before):
+        module.train(training)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for submodule, was in before:
+            if submodule.training is not was:
+                submodule.training = was
+
+
+def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> frozenset[str]:
+    """Dotted names of the parameters that are trained: those with a gradient that no pattern of `freeze` matches.
+
+    A pattern (shell style) matches a parameter's name, or the module that holds it: "layer1", "encoder.*.bias".
+    Raises `ScenarioError` where a pattern matches nothing, or nothing is left to train.
+    """
+    names = [name for name, p in module.named_parameters(remove_duplicate=False)]
+    frozen: set[str] = set()
+    for pattern in freeze:
+        matched = {n for n in names if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, pattern + ".*")}
+        if not matched:
+            shown = ", ".join(dict.fromkeys(n.split(".")[0] for n in names))
+            raise ScenarioError(f"--freeze {pattern!r} matches no parameter; the model's top-level parts are: {shown}.")
+        frozen |= matched
+    named = list(module.named_parameters(remove_duplicate=False))
+    frozen_ids = {id(p) for n, p in named if n in frozen}  # a tied parameter is frozen under all its names
+    trainable = {n for n, p in named if p.requires_grad and id(p) not in frozen_ids}
+    if freeze and not trainable:
+        raise ScenarioError("--freeze leaves nothing to train; freeze fewer parameters.")
+    return frozenset(trainable)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps torch from logging the traceback of an error that is reported here."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    """Stand-ins without data for every parameter and buffer, floating ones in `dtype`; tied ones stay one tensor."""
+    made: dict[int, Tensor] = {}
+    ghosts: dict[str, Tensor] = {}
+    for named, parameters in ((module.named_parameters, True), (module.named_buffers, False)):
+        for name, t in named(remove_duplicate=False):
+            if id(t) not in made:
+                to = dtype if t.dtype.is_floating_point else t.dtype
+                made[id(t)] = torch.empty_strided(t.shape, t.stride(), dtype=to, device=device)
+                made[id(t)].requires_grad_(parameters and name in trainable)
+            ghosts[name] = made[id(t)]
+    return ghosts
+
+
+@contextlib.contextmanager
+def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
+    """The model's own code may raise anything, or exit: that becomes `_Stopped`; the user's interrupt does not."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise _Stopped(error, recorder.entered) from error
+
+
+def _one_pass(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: OpRecorder,
+    trainable: frozenset[str] | None,
+) -> None:
+    """Forward, and backward if this is training; both run the model's code (custom and checkpointed functions)."""
+    output = module(*args, **kwargs)
+    if trainable is None:
+        return
+    recorder.layer_scope("", "loss")
+    loss, recorder.loss = assumed_loss(output)
+    if loss is not None:
+        seed = torch.ones_like(loss)
+        recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
+        loss.backward(seed)  # type: ignore[no-untyped-call]
+    elif trainable:
+        recorder.guesses.note("no backward pass: no output of the model depends on a trained parameter")
+
+
+@contextlib.contextmanager
+def recording(
+    module: nn.Module,
+    inputs: TraceInputs,
+    trainable: frozenset[str] | None,
+    dtype: torch.dtype,
+    *,
+    fake: bool = False,
+    guess: bool = False,
+) -> Iterator[tuple[OpRecorder, tuple[Any, ...], dict[str, Any]]]:
+    """While active, what `module` does is written down: the recorder, and the inputs to call it with.
+
+    Its parameters and buffers are stand-ins without data; those named in `trainable` ask for a gradient. None is
+    inference: parameters ask for one as they do in the module, since PyTorch chooses kernels by it, but no graph is
+    built. `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
+    """
+    device = "cpu" if fake else "meta"
+    recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=guess)
+    if hasattr(module, "layer_scope"):
+        module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
+    with contextlib.ExitStack() as stack:
+        if fake:
+            stack.enter_context(_quiet())
+            stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(torch.device(device))
+        # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
+        ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
+
+        def on_device(t: Any) -> Any:
+            return torch.empty_like(t, device=device) if isinstance(t, Tensor) else t
+
+        args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
+        stack.enter_context(recorder.following_layers())
+        stack.enter_context(torch.set_grad_enabled(trainable is not None))
+        stack.enter_context(FuseCalls(recorder.guesses))
+        stack.enter_context(recorder)
+        stack.enter_context(_reparametrize_module(module, ghosts, tie_weights=False))
+        with _told_by_layer(recorder):
+            yield recorder, args, kwargs
+
+
+def _run(
+    module: nn.Module,
+    inputs: TraceInputs,
+    trainable: frozenset[str] | None,
+    dtype: torch.dtype,
+    *,
+    fake: bool = False,
+    guess: bool = False,
+) -> OpRecorder:
+    """One pass under the recorder, as in `recording`. Raises `_Stopped` where the model's code raises."""
+    with recording(module, inputs, trainable, dtype, fake=fake, guess=guess) as (recorder, args, kwargs):
+        _one_pass(module, args, kwargs, recorder, trainable)
+    return recorder
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"forward calls sys.exit ({error})"
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0].rstrip(".") if len(lines[0]) <= 200 else lines[0][:197] + "..."
+
+
+def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
+    """The error for one of `FAILURES`: the input, the layer, what was raised, and a remedy."""
+    error, path, layer_type = failure, "", ""
+    if isinstance(failure, _Stopped):
+        error, (path, layer_type) = failure.error, failure.layer
+    where = f" in layer {path or 'the model'} ({layer_type})" if layer_type else ""
+    if isinstance(error, EndlessLoop):
+        return InputError(
+            f"forward loops on a tensor's value{where}, and no guess of that value ends the loop; bound the loop by a "
+            "number of rounds, such as `for _ in range(50)`."
+        )
+    shapes = ", ".join(
+        "x".join(map(str, t.shape)) for t in tensors_in((inputs.args, tuple(inputs.kwargs.values())), [])
+    )
+    sentence = _sentence(error)
+    remedy = "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
+    if re.search("bf16|bfloat16", sentence, re.IGNORECASE):
+        remedy = "try --dtype bfloat16."
+    return InputError(f"The model does not run on an input of {shapes} (batch first){where}: {sentence}; {remedy}")
+
+
+def _guessing_all(
+    module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype
+) -> OpRecorder:
+    """The last resort, for a model with plain tensors on meta, which do not mix with fake ones on the CPU."""
+    try:
+        return _run(module, inputs, trainable, dtype, guess=True)
+    except FAILURES as failure:
+        raise _does_not_fit(failure, inputs) from failure
+
+
+def _traced(module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype) -> OpRecorder:
+    """On meta tensors, else on fake ones, else on meta tensors with every value guessed."""
+    try:
+        return _run(module, inputs, trainable, dtype)
+    except FAILURES as on_meta:
+        try:
+            return _run(module, inputs, trainable, dtype, fake=True, guess=True)
+        except FAILURES as on_fake:
+            if _raised(on_fake, EndlessLoop):
+                raise _does_not_fit(on_fake, inputs) from on_fake
+            if not _raised(on_meta, NeedsValues):
+                raise _does_not_fit(on_meta, inputs) from on_fake
+            return _guessing_all(module, inputs, trainable, dtype)
+
+
+def _raised(failure: BaseException, kind: type[Exception]) -> bool:
+    return isinstance(failure, _Stopped) and isinstance(failure.error, kind)
+
+
+def trace(
+    module: nn.Module,
+    inputs: TraceInputs,
+    *,
+    dtype: str = "float32",
+    optimizer: str | None = None,
+    freeze: Sequence[str] = (),
+) -> Workload:
+    """The ops of one forward pass (`optimizer` None), or of one training step with that optimizer.
+
+    Nothing is computed and no weight is read; `module` is left as it was. `dtype` ("float32", "bfloat16",
+    "float16") is that of the floating parameters, buffers and activations. Raises `InputError` where the model does
+    not run on the inputs, `ScenarioError` for a `freeze` pattern that matches nothing.
+    """
+    torch_dtype: torch.dtype = getattr(torch, dtype)
+    trainable = trainable_parameters(module, freeze) if optimizer else None
+    with module_mode(module, training=optimizer is not None):
+        recorder = _traced(module, inputs, trainable, torch_dtype)
+    ops = recorder.ops
+    if optimizer and trainable:
+        ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
+    uncovered = dict(recorder.uncovered)
+    guesses = recorder.guesses.told()
+    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, uncovered, guesses, recorder.loss)

@@ -1,0 +1,1 @@
+"""What CPUs tell of their energy."""

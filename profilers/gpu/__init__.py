@@ -1,0 +1,1 @@
+"""What GPUs tell of their energy."""

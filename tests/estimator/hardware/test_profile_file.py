@@ -1,0 +1,137 @@
+"""Profile files: what is saved is read; what a stranger damaged is refused in one sentence; nothing runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calibration.learning.fit import fit
+from calibration.measuring.samples import Record
+from estimator.base.errors import HardwareError
+from estimator.energy.pricing import price
+from estimator.hardware import machine as present_machine
+from estimator.hardware import profile_file, selection
+from estimator.hardware.calibrated import profile_from
+from estimator.hardware.profile_file import SUFFIX, load, save
+from tests.calibration.learning.simulated_machine import drawn, header, samples
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    return fit(Record(header(), tuple(samples(40)), None), "simulated", os.cpu_count() or 1, "none")
+
+
+@pytest.fixture
+def path(calibrated, tmp_path):
+    save(calibrated, tmp_path / f"simulated{SUFFIX}")
+    return tmp_path / f"simulated{SUFFIX}"
+
+
+def test_prices_are_the_same_after_a_round_trip(calibrated, path):
+    back = load(path)
+    for _, _, workload in drawn(5, 5000):
+        before, after = price(workload, profile_from(calibrated).model), price(workload, profile_from(back).model)
+        assert after.duration_s.value == pytest.approx(before.duration_s.value, rel=1e-9)
+        assert after.energy_j.high == pytest.approx(before.energy_j.high, rel=1e-9)
+    assert replace(back, op_times=calibrated.op_times) == calibrated
+
+
+def _changed(path, **changes):
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(raw | changes))
+
+
+def _tree(path, **arrays):
+    """Replace arrays of one forest."""
+    raw = json.loads(path.read_text())
+    group = next(iter(raw["op_times"]["groups"].values()))
+    group["forest"] |= {k: base64.b64encode(zlib.compress(v)).decode() for k, v in arrays.items()}
+    path.write_text(json.dumps(raw))
+
+
+def _ints(*values):
+    return np.array(values, dtype="<i4").tobytes()
+
+
+HOSTILE = {
+    "empty": lambda p: p.write_text(""),
+    "torn": lambda p: p.write_bytes(p.read_bytes()[:5000]),
+    "a list": lambda p: p.write_text("[]"),
+    "a pickle": lambda p: p.write_bytes(b"\x80\x04\x95\x0f\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix"),
+    "another version": lambda p: _changed(p, joulecast_profile=99),
+    "a device that is none": lambda p: _changed(p, device="meta"),
+    "a name with a path": lambda p: _changed(p, name="../up"),
+    "no op times": lambda p: _changed(p, op_times={}),
+    "text for a number": lambda p: _changed(p, seconds="long"),
+    "not a number": lambda p: p.write_text(p.read_text().replace('"seconds": ', '"seconds": NaN, "x": ')),
+    "deeply nested": lambda p: p.write_text("[" * 100_000),
+    "a loop in a tree": lambda p: _tree(p, left=_ints(0)),
+    "a child out of range": lambda p: _tree(p, right=_ints(10**9)),
+    "a feature that is none": lambda p: _tree(p, feature=_ints(999)),
+    "a bomb": lambda p: _tree(p, value=bytes(200_000_000)),
+    "half a number": lambda p: _tree(p, roots=b"abc"),
+    "no base64": lambda p: p.write_text(p.read_text().replace('"threshold": "', '"threshold": "!')),
+}
+
+
+@pytest.mark.parametrize("damage", HOSTILE)
+def test_a_hostile_file_is_refused_in_one_sentence(path, damage):
+    HOSTILE[damage](path)
+    with pytest.raises(HardwareError, match="estimate calibrate") as refused:
+        load(path)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**9), st.binary(min_size=1, max_size=4))
+def test_changed_bytes_never_crash(calibrated, tmp_path_factory, at, junk):
+    path = tmp_path_factory.mktemp("fuzz") / f"x{SUFFIX}"
+    save(calibrated, path)
+    raw = bytearray(path.read_bytes())
+    at %= len(raw)
+    raw[at : at + len(junk)] = junk
+    path.write_bytes(bytes(raw))
+    try:
+        found = profile_from(load(path))
+    except HardwareError:
+        return
+    assert price(drawn(1)[0][2], found.model).duration_s.value >= 0
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(HardwareError, match="cannot be read"):
+        load(tmp_path / f"none{SUFFIX}")
+
+
+def test_hardware_finds_a_kept_profile_by_name_and_by_path(calibrated, path):
+    save(calibrated, profile_file.directory() / f"mine{SUFFIX}")
+    for name in ("mine", str(path)):
+        profile, assumption = selection.choose(name)
+        assert profile.status == "calibrated" and assumption.status == "given"
+        assert "40 random networks" in assumption.source
+    with pytest.raises(HardwareError, match="clock"):
+        selection.choose("mine", 900e6)
+    with pytest.raises(HardwareError, match=r"unknown hardware 'yours'.* Calibrated: mine\."):
+        selection.choose("yours")
+
+
+def test_auto_takes_the_profile_of_this_machine_alone(calibrated, monkeypatch):
+    monkeypatch.setattr(present_machine, "present", lambda: (present_machine.Seen("cpu", "Simulated 3000"),))
+    save(replace(calibrated, device_name="Another 1"), profile_file.directory() / f"other{SUFFIX}")
+    assert selection.choose("auto")[0].status == "generic"
+    save(calibrated, profile_file.directory() / f"mine{SUFFIX}")
+    profile, assumption = selection.choose("auto")
+    assert profile.status == "calibrated" and assumption.status == "detected"
+
+
+def test_names_do_not_lead_out_of_the_directory():
+    assert profile_file.path_of("../../etc/passwd") is None
+    assert profile_file.path_of("a/b") is None
