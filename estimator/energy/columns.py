@@ -14,12 +14,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from estimator.workload.kinds import product_of
 from estimator.workload.ops import PHASES, Kind, Op, Shape, Workload
 from estimator.workload.optimizers import OPTIMIZERS
 
 OpClass = Literal["conv", "winograd", "grouped", "matmul", "attention", "other"]
-"""Ops that run at rates of their own. "winograd": dense 3x3 convolutions of stride 1, for which libraries know an
-algorithm of fewer multiplications; "grouped": convolutions in groups, depthwise ones above all."""
+"""Ops that run at rates of their own. "winograd": dense 3x3 convolutions of stride and dilation 1, for which libraries
+know an algorithm of fewer multiplications; "grouped": convolutions in groups, depthwise ones above all."""
 
 OP_CLASSES: tuple[OpClass, ...] = get_args(OpClass)
 DTYPES = ("float32", "bfloat16", "float16")
@@ -42,22 +43,20 @@ _TEMPORARIES = {name: step.temporaries for name, step in OPTIMIZERS.items()}
 
 
 def class_of(op: Op) -> OpClass:
-    """The class of `op`, by its kind and, for a convolution, by the shapes of its operands.
+    """The class of `op`, by its kind and, for a convolution, by its kernel and how it is set.
 
-    x: (n, c_in, *spatial), w: (c_out, c_in / groups, *kernel). A 3x3 kernel of stride 1 leaves all of the picture
-    (padded), or all but its border.
+    x: (n, c_in, *spatial), w: (c_out, c_in / groups, *kernel), transposed (c_in, c_out / groups, *kernel).
     """
     if op.kind != "conv":
         return _OF_KIND.get(op.kind, "other")
-    backward = op.name == "convolution_backward"
-    operands, results = (op.inputs[1:3], op.inputs[:1]) if backward else (op.inputs[:2], op.outputs[:1])
-    if len(operands) < 2 or not results or len(operands[0]) != len(operands[1]):
+    product, set_as = product_of(op.name), op.convolution
+    if product is None or set_as is None or len(op.inputs) < product.first + 2:
         return "conv"
-    (x, w), (out,) = operands, results
-    if w[1] and x[1] // w[1] > 1:
+    if set_as.groups > 1:
         return "grouped"
-    unstrided = all(before - after in (0, 2) for before, after in zip(x[2:], out[2:], strict=True))
-    return "winograd" if tuple(w[2:]) == (3, 3) and unstrided else "conv"
+    kernel = op.inputs[product.first + 1][2:]
+    dense = not set_as.transposed and {*set_as.stride, *set_as.dilation} == {1}
+    return "winograd" if tuple(kernel) == (3, 3) and dense else "conv"
 
 
 def fresh_bytes(op: Op) -> int:
@@ -79,9 +78,10 @@ def fresh_bytes(op: Op) -> int:
         return _TEMPORARIES.get(op.name, 0) * results
     if op.kind != "conv" or op.layout == "channels_last":
         return results
-    backward = op.name == "convolution_backward"
+    product = product_of(op.name)
+    backward, first = (product.backward, product.first) if product else (False, 0)
     gradients = sum(len(shape) > 1 for shape in op.outputs) if backward else 0
-    operands = op.inputs[1:] if backward else op.inputs
+    operands = op.inputs[first:]
     again = large(operands[:1]) if op.layout == "strided" else 0
     return 2 * results + large(operands) + again + gradients * large(op.inputs[:1])
 

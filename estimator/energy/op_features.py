@@ -6,11 +6,12 @@ it is priced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, prod
 
-from estimator.workload.ops import Op, Shape, Workload
+from estimator.workload.kinds import Product, product_of
+from estimator.workload.ops import Convolution, Kind, Op, Shape, Workload
 
 FEATURES = 21
 """Length of `Described.features`."""
@@ -35,44 +36,40 @@ def _alignment(n: int) -> float:
     return float(min(6, (n & -n).bit_length() - 1)) if n > 0 else 6.0
 
 
-def _convolution(op: Op) -> tuple[str, list[float]]:
-    backward = op.name.startswith("convolution_backward")
-    x, w = op.inputs[1:3] if backward else op.inputs[:2]
-    out = op.inputs[0] if backward else op.outputs[0]
+def _convolution(op: Op, product: Product) -> tuple[str, list[float]]:
+    x, w = op.inputs[product.first :][:2]
+    out = op.inputs[0] if product.backward else op.outputs[0]
+    set_as = op.convolution or Convolution()
     batch = x[0] if len(x) == len(w) else 1
     spatial_in, spatial_out = prod(x[len(x) - len(w) + 2 :]), prod(out[len(out) - len(w) + 2 :])
-    channels = x[len(x) - len(w) + 1]
-    groups = max(1, channels // max(1, w[1]))
+    per_group = (w[0] // set_as.groups, w[1])
+    entering, leaving = per_group if set_as.transposed else per_group[::-1]  # channels a group
     numbers = [
-        _log(w[1]),
-        _log(w[0] / groups),
+        _log(entering),
+        _log(leaving),
         _log(prod(w[2:])),
         _log(spatial_out),
         _log(batch),
         log(max(spatial_in, 1) / max(spatial_out, 1)),
-        _log(groups),
+        _log(set_as.groups),
         float(op.launches),
-        _alignment(w[1]),
-        _alignment(w[0] // groups),
+        _alignment(entering),
+        _alignment(leaving),
     ]
-    return "depthwise convolution" if groups > 1 and w[1] == 1 else "convolution", numbers
+    return "depthwise convolution" if set_as.groups > 1 and entering == 1 else "convolution", numbers
 
 
-def _product(op: Op) -> tuple[str, list[float]]:
-    a, b = op.inputs[1:3] if op.name in _ADD_FIRST and len(op.inputs) > 2 else op.inputs[:2]
+def _product(op: Op, product: Product) -> tuple[str, list[float]]:
+    a, b = op.inputs[product.first :][:2]
     m, k, n, batch = prod(a[-2:-1]), a[-1], b[-1] if len(b) > 1 else 1, prod(a[:-2])
-    numbers = [_log(m), _log(k), _log(n), _log(batch), float(op.name in _ADD_FIRST), _log(min(m, k, n))]
+    numbers = [_log(m), _log(k), _log(n), _log(batch), float(product.first), _log(min(m, k, n))]
     numbers += [_alignment(m), _alignment(k), _alignment(n)]
     return "batched matrix product" if len(a) > 2 else "matrix product", numbers
 
 
-_ADD_FIRST = frozenset({"addmm", "baddbmm", "addmv", "addbmm"})
-
-
-def _attention(op: Op) -> tuple[str, list[float]]:
-    backward = op.phase == "backward"
-    q, k = op.inputs[1:3] if backward else op.inputs[:2]
-    masked = len(op.inputs) > (7 if backward else 3)
+def _attention(op: Op, product: Product) -> tuple[str, list[float]]:
+    q, k = op.inputs[product.first :][:2]
+    masked = len(op.inputs) > (7 if product.backward else 3)
     return "attention", [_log(prod(q[:-2])), _log(q[-2]), _log(k[-2]), _log(q[-1]), float(masked)]
 
 
@@ -82,7 +79,7 @@ def _weights(op: Op) -> tuple[Shape, Shape]:
     return first, second
 
 
-def _recurrent(op: Op) -> tuple[str, list[float]]:
+def _recurrent(op: Op, product: Product) -> tuple[str, list[float]]:
     first, second = _weights(op)
     gates = first[0] / max(1, second[1])
     return "recurrent", [*map(_log, op.inputs[0][:3]), _log(op.launches), _log(second[1]), gates]
@@ -111,12 +108,19 @@ def _other(op: Op) -> tuple[str, list[float]]:
     return op.kind, numbers
 
 
-_BY_KIND = {"conv": _convolution, "matmul": _product, "attention": _attention, "rnn": _recurrent}
+_BY_KIND: Mapping[Kind, Callable[[Op, Product], tuple[str, list[float]]]] = {
+    "conv": _convolution,
+    "matmul": _product,
+    "attention": _attention,
+    "rnn": _recurrent,
+}
 
 
 def _one(op: Op, context: tuple[float, float], before: int) -> Described:
     try:
-        (group, numbers), name = _BY_KIND.get(op.kind, _other)(op), _name(op)
+        product = product_of(op.name)
+        group, numbers = _BY_KIND[product.kind](op, product) if product else _other(op)
+        name = _name(op)
     except (IndexError, ValueError):  # an op of this kind with arguments of its own (a dot product, an outer product)
         (group, numbers), name = _other(op), op.name
     moved, written = op.bytes_moved, prod(op.outputs[0]) if op.outputs else 0

@@ -27,7 +27,7 @@ from estimator.energy.forest import Forest
 from estimator.energy.op_features import FEATURES
 from estimator.energy.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SUFFIX = ".profile.json"
 
 _LARGEST_FILE = 64 * 2**20

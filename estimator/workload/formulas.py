@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from estimator.workload.kinds import NO_TRAFFIC, kind_of
-from estimator.workload.ops import CONTRACTIONS, Kind
+from estimator.workload.kinds import NO_TRAFFIC, kind_of, product_of
+from estimator.workload.ops import CONTRACTIONS, Convolution, Kind
 
 # ---- FLOPs of contractions
 
@@ -57,21 +57,10 @@ def recurrent_flops(x: Tensor, weights: Sequence[Tensor], *, backward: bool = Fa
     return (4 if backward else 2) * x.shape[0] * x.shape[1] * matrices
 
 
-def _convolution(args: tuple[Any, ...], out: Any) -> int:
-    return convolution_flops(args[0], args[1], out, bool(args[6]))
-
-
-def _convolution_backward(args: tuple[Any, ...], out: Any) -> int:
-    grad, x, weight, mask = args[0], args[1], args[2], args[10]
-    return convolution_flops(x, weight, grad, bool(args[7])) * (int(mask[0]) + int(mask[1]))
-
-
-def _attention(args: tuple[Any, ...], out: Any) -> int:
-    return attention_flops(args[0], args[1], args[2])
-
-
-def _attention_backward(args: tuple[Any, ...], out: Any) -> int:
-    return attention_flops(args[1], args[2], args[3], backward=True)
+def convolution_of(args: tuple[Any, ...], *, backward: bool) -> Convolution:
+    """How a call of `aten.convolution`, or of its backward pass, is set: by the order of their arguments."""
+    stride, _, dilation, transposed, _, groups = args[4:10] if backward else args[3:9]
+    return Convolution(int(groups), tuple(map(int, stride)), tuple(map(int, dilation)), bool(transposed))
 
 
 def _grouped_mm(args: tuple[Any, ...], out: Any) -> int:
@@ -89,31 +78,33 @@ def _trilinear(args: tuple[Any, ...], out: Any) -> int:
     return int(2 * prod(max(dim) for dim in zip(*sizes, strict=True)))
 
 
-def _product_of(first: int) -> Callable[[tuple[Any, ...], Any], int]:
-    """The formula of an op whose matrices are its arguments `first` and `first` + 1."""
-    return lambda args, out: matmul_flops(args[first], args[first + 1])
-
-
-_CONTRACTION_FLOPS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
-    **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_scaled_mm", "_int_mm"), _product_of(0)),
-    **dict.fromkeys(("addmm", "addmv", "baddbmm", "addbmm", "_addmm_activation"), _product_of(1)),
+_OF_THEIR_OWN: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "_grouped_mm": _grouped_mm,
     "_trilinear": _trilinear,
     "addr": lambda args, out: 2 * int(args[1].numel()) * int(args[2].numel()),
-    "convolution": _convolution,
-    "_convolution": _convolution,
-    "convolution_backward": _convolution_backward,
-    "_scaled_dot_product_fused_attention_overrideable": _attention,
-    "_scaled_dot_product_fused_attention_overrideable_backward": _attention_backward,
-    "_scaled_dot_product_flash_attention_for_cpu": _attention,
-    "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
-    "_scaled_dot_product_flash_attention": _attention,
-    "_scaled_dot_product_flash_attention_backward": _attention_backward,
-    "_scaled_dot_product_efficient_attention": _attention,
-    "_scaled_dot_product_efficient_attention_backward": _attention_backward,
-    "rnn": lambda args, out: recurrent_flops(args[0], args[1]),
-    "rnn_backward": lambda args, out: recurrent_flops(args[0], args[1], backward=True),
 }
+
+
+def _product_flops(name: str) -> Callable[[tuple[Any, ...], Any], int] | None:
+    """The formula of a product by its name; None where nobody wrote one."""
+    product = product_of(name)
+    if product is None or name in _OF_THEIR_OWN:
+        return _OF_THEIR_OWN.get(name)
+    first, backward = product.first, product.backward
+
+    def convolution(args: tuple[Any, ...], out: Any) -> int:
+        transposed = convolution_of(args, backward=backward).transposed
+        times = int(args[10][0]) + int(args[10][1]) if backward else 1  # the gradients of input and weight
+        return times * convolution_flops(args[first], args[first + 1], args[0] if backward else out, transposed)
+
+    formulas: dict[Kind, Callable[[tuple[Any, ...], Any], int]] = {
+        "matmul": lambda args, out: matmul_flops(args[first], args[first + 1]),
+        "conv": convolution,
+        "attention": lambda args, out: attention_flops(*args[first : first + 3], backward=backward),
+        "rnn": lambda args, out: recurrent_flops(args[0], args[1], backward=backward),
+    }
+    return formulas[product.kind]
+
 
 _FILLS = frozenset({"fill_", "zero_", "copy_", "normal_", "uniform_", "bernoulli_", "exponential_", "random_"})
 _FROM_TEMPLATE = ("new_", "zeros", "ones", "full", "rand")
@@ -144,7 +135,7 @@ class OpFacts:
         name = func._overloadpacket.__name__
         view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
         kind = kind_of(func)
-        flops = _CONTRACTION_FLOPS.get(name) or _CONTRACTION_FLOPS.get(name.removesuffix("_"))
+        flops = _product_flops(name)
         if kind in CONTRACTIONS and flops is None:
             kind = "uncovered"  # a contraction that nobody wrote a formula for is said, not counted as 0
         return cls(name, kind, view or name in NO_TRAFFIC or func.namespace == "prim", flops)
@@ -176,7 +167,7 @@ class OpFacts:
         if self.name == "convolution_backward":
             return _convolution_backward_bytes(args)
         if self.kind == "rnn":
-            return _recurrent_bytes(ins, outs)
+            return _recurrent_bytes(args, ins, outs)
         read = sum({id(t): nbytes(t) for t in ins}.values())
         if self.name == "_grouped_mm" and ins[1].dim() == 3:  # at most one expert a routed row is read
             rows, experts = ins[0].shape[0], ins[1].shape[0]
@@ -188,8 +179,8 @@ class OpFacts:
         if self.name == "convolution_backward":
             return sum(map(int, args[10]))
         if self.kind == "rnn":  # one matrix product and one gate kernel a step and layer (x 2 backward)
-            layers = sum(1 for w in args[1] if w.dim() == 2) // 2
-            return 2 * ins[0].shape[0] * layers * (2 if self.name == "rnn_backward" else 1)
+            steps, layers = map(int, args[2])
+            return 2 * steps * layers * (2 if self.name == "rnn_backward" else 1)
         return 1
 
 
@@ -207,8 +198,11 @@ def _convolution_backward_bytes(args: tuple[Any, ...]) -> tuple[int, int]:
     return read, written
 
 
-def _recurrent_bytes(ins: Sequence[Tensor], outs: Sequence[Tensor]) -> tuple[int, int]:
-    """Weights once (they stay in cache over the steps), inputs, outputs, and the gates written and read once."""
-    x, weights = ins[0], [t for t in ins[1:] if t.dim() == 2]
-    gates = x.shape[0] * x.shape[1] * sum(w.shape[0] for w in weights[::2]) * x.element_size()
+def _recurrent_bytes(args: tuple[Any, ...], ins: Sequence[Tensor], outs: Sequence[Tensor]) -> tuple[int, int]:
+    """Weights once (they stay in cache over the steps), inputs, outputs, and the gates written and read once.
+
+    Of the matrices of a layer and direction, the first is (gates x hidden, features).
+    """
+    x, weights, layers = ins[0], [t for t in args[1] if t.dim() == 2], int(args[2][1])
+    gates = x.shape[0] * x.shape[1] * sum(w.shape[0] for w in weights[:: len(weights) // layers]) * x.element_size()
     return sum(map(nbytes, ins)) + gates, sum(map(nbytes, outs)) + gates

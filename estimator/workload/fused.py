@@ -31,50 +31,61 @@ _rnn = torch.library.custom_op(
     "joulecast::rnn",
     _traced_only,
     mutates_args=(),
-    schema="(Tensor x, Tensor[] weights, Tensor h, Tensor c, int width) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor x, Tensor[] weights, int[] kernels, Tensor h, Tensor c, int width) -> (Tensor, Tensor, Tensor)",
 )
 _rnn_backward = torch.library.custom_op(
     "joulecast::rnn_backward",
     _traced_only,
     mutates_args=(),
-    schema="(Tensor x, Tensor[] weights, Tensor g) -> Tensor[]",
+    schema="(Tensor x, Tensor[] weights, int[] kernels, Tensor g) -> Tensor[]",
 )
 
 
 @_rnn.register_fake
 def _rnn_shapes(
-    x: Tensor, weights: Sequence[Tensor], h: Tensor, c: Tensor, width: int
+    x: Tensor, weights: Sequence[Tensor], kernels: Sequence[int], h: Tensor, c: Tensor, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty((*x.shape[:-1], width)), torch.empty_like(h), torch.empty_like(c)
 
 
 @_rnn_backward.register_fake
-def _rnn_backward_shapes(x: Tensor, weights: Sequence[Tensor], g: Tensor) -> list[Tensor]:
+def _rnn_backward_shapes(x: Tensor, weights: Sequence[Tensor], kernels: Sequence[int], g: Tensor) -> list[Tensor]:
     return [torch.empty_like(t) for t in (x, *weights)]
 
 
 def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.kernels = inputs[2]
     ctx.save_for_backward(inputs[0], *inputs[1])
 
 
 def _gradients(ctx: Any, grad_out: Tensor, grad_h: Tensor, grad_c: Tensor) -> tuple[Any, ...]:
     x, *weights = ctx.saved_tensors
-    grad_x, *grad_weights = torch.ops.joulecast.rnn_backward(x, weights, grad_out)
-    return grad_x, grad_weights, None, None, None
+    grad_x, *grad_weights = torch.ops.joulecast.rnn_backward(x, weights, ctx.kernels, grad_out)
+    return grad_x, grad_weights, None, None, None, None
 
 
 _rnn.register_autograd(_gradients, setup_context=_keep_inputs)
 
 
 def _recurrent_call(name: str, x: Tensor, *args: Any) -> tuple[Tensor, ...]:
-    """One `torch._VF.lstm` (or gru, rnn_*) call: padded (x, hx, weights, ...) or packed (x, batch_sizes, hx, ...)."""
+    """One `torch._VF.lstm` (or gru, rnn_*) call: padded (x, hx, weights, ...) or packed (x, batch_sizes, hx, ...).
+
+    A packed x holds the steps below each other, as many as there are batch sizes: each of the whole batch (`_packed`),
+    or, packed by hand, of fewer sequences from step to step. `h` has a row a layer and direction.
+    """
     packed = isinstance(args[0], Tensor) and args[0].dim() == 1
     hx, weights, bidirectional = (args[1], args[2], args[7]) if packed else (args[0], args[1], args[6])
     batch_first = not packed and bool(args[7])
     h, c = hx if name == "lstm" else (hx, hx)
-    steps = x[None] if packed else x.transpose(0, 1) if batch_first else x  # (length, batch, features)
-    out, h_n, c_n = torch.ops.joulecast.rnn(steps, list(weights), h, c, h.shape[-1] * (1 + int(bidirectional)))
-    out = out[0] if packed else out.transpose(0, 1) if batch_first else out
+    if packed:
+        length = args[0].shape[0]
+        steps = x.reshape(length if x.shape[0] % length == 0 else 1, -1, *x.shape[1:])
+    else:
+        steps = x.transpose(0, 1) if batch_first else x  # (length, batch, features)
+        length = steps.shape[0]
+    width = h.shape[-1] * (1 + int(bidirectional))
+    out, h_n, c_n = torch.ops.joulecast.rnn(steps, list(weights), [length, h.shape[0]], h, c, width)
+    out = out.flatten(0, 1) if packed else out.transpose(0, 1) if batch_first else out
     return (out, h_n, c_n) if name == "lstm" else (out, h_n)
 
 

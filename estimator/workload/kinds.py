@@ -1,19 +1,54 @@
-"""The kind of every op: by its name, else by the tags that torch itself gives it."""
+"""The ONE table of ops: what kind each is, by its name, else by the tags that torch itself gives it; and, of products,
+where their operands stand. Counting, pricing and calibration all read it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from estimator.workload.ops import Kind
 
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """An op of multiply-accumulates: its kind, and where its operands begin among its tensors.
+
+    Operands are the two matrices, input and weight of a convolution, query, key and value, or a recurrent layer's
+    input. What stands before them is added, or is the gradient of the result in the op of a `backward` pass.
+    """
+
+    kind: Kind
+    first: int = 0
+    backward: bool = False
+
+
+_ATTENTION = ("fused_attention_overrideable", "flash_attention_for_cpu", "flash_attention", "efficient_attention")
+
+PRODUCTS: Mapping[str, Product] = {
+    **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_scaled_mm", "_int_mm", "_grouped_mm"), Product("matmul")),
+    **dict.fromkeys(("addmm", "addmv", "addr", "baddbmm", "addbmm", "_addmm_activation"), Product("matmul", 1)),
+    "_trilinear": Product("matmul"),
+    **dict.fromkeys(("convolution", "_convolution"), Product("conv")),
+    "convolution_backward": Product("conv", 1, backward=True),
+    **dict.fromkeys((f"_scaled_dot_product_{name}" for name in _ATTENTION), Product("attention")),
+    **dict.fromkeys(
+        (f"_scaled_dot_product_{name}_backward" for name in _ATTENTION), Product("attention", 1, backward=True)
+    ),
+    "rnn": Product("rnn"),
+    "rnn_backward": Product("rnn", backward=True),
+}
+
+
+def product_of(name: str) -> Product | None:
+    """The entry of `PRODUCTS` for an op's name, in place or not; None for ops of other kinds."""
+    return PRODUCTS.get(name) or PRODUCTS.get(name.removesuffix("_"))
+
+
 _NAMES: dict[Kind, str] = {
-    "matmul": """
-        mm bmm mv dot vdot addmm addmv addr baddbmm addbmm _addmm_activation _scaled_mm _int_mm _grouped_mm
-        _trilinear""",
-    "conv": "convolution _convolution convolution_backward",
-    "rnn": "rnn rnn_backward",
     "softmax": """
         _softmax _log_softmax _softmax_backward_data _log_softmax_backward_data _safe_softmax _masked_softmax""",
     "embedding": """
@@ -50,6 +85,7 @@ _NAMES: dict[Kind, str] = {
         floor_divide linalg_cross rrelu_with_noise_functional""",
 }
 _KIND_OF_NAME: dict[str, Kind] = {name: kind for kind, names in _NAMES.items() for name in names.split()}
+_KIND_OF_NAME |= {name: product.kind for name, product in PRODUCTS.items()}
 
 _FRAGMENTS: dict[str, Kind] = {"attention": "attention", "_norm": "norm", "pool": "pool", "upsample": "pool"}
 

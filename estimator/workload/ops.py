@@ -40,6 +40,16 @@ Layout = Literal["contiguous", "channels_last", "strided"]
 
 
 @dataclass(frozen=True, slots=True)
+class Convolution:
+    """What operands' shapes do not tell of a convolution. `transposed`: its weight is (c_in, c_out / groups, ...)."""
+
+    groups: int = 1
+    stride: tuple[int, ...] = (1,)
+    dilation: tuple[int, ...] = (1,)
+    transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Op:
     """One operation as PyTorch would dispatch it, for the whole batch.
 
@@ -47,7 +57,7 @@ class Op:
     `bytes_written` are the traffic of this op alone, nothing fused with its neighbours; `launches` is the number of
     kernels that it stands for. `layer` is the dotted path of the module that called it, "" for the model itself or
     the loss. `layout` is that of its first input with two dimensions or more; a convolution's says how its kernels take
-    input and weight.
+    input and weight. `convolution` is None for ops of other kinds.
     """
 
     phase: Phase
@@ -63,6 +73,7 @@ class Op:
     layer_type: str
     launches: int = 1
     layout: Layout = "contiguous"
+    convolution: Convolution | None = None
 
     @property
     def bytes_moved(self) -> int:

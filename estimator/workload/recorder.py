@@ -16,10 +16,11 @@ from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from estimator.workload.formulas import OpFacts
+from estimator.workload.formulas import OpFacts, convolution_of
 from estimator.workload.guesses import READS_VALUES, Guesses
+from estimator.workload.kinds import product_of
 from estimator.workload.memo import Result, call_key, maker_of, result_of
-from estimator.workload.ops import CONTRACTIONS, Layout, Op, Phase
+from estimator.workload.ops import CONTRACTIONS, Convolution, Layout, Op, Phase
 
 _OF_ONE_DTYPE = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "convolution"})
 
@@ -149,13 +150,20 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
         outputs=tuple([tuple(t.shape) for t in outs]),
         launches=facts.count_launches(args, ins),
         layout=_layout(facts.name, ins),
+        convolution=_convolution(facts, args),
     )
+
+
+def _convolution(facts: OpFacts, args: tuple[Any, ...]) -> Convolution | None:
+    product = product_of(facts.name)
+    return convolution_of(args, backward=product.backward) if product and product.kind == "conv" else None
 
 
 def _layout(name: str, ins: Sequence[Tensor]) -> Layout:
     """That of the first input with two dimensions or more; a convolution goes by its input, or by its weight."""
-    if name in _OPERANDS:
-        x, weight = ins[_OPERANDS[name]][:2]
+    product = product_of(name)
+    if product is not None and product.kind == "conv":
+        x, weight = ins[product.first :][:2]
         return "channels_last" if "channels_last" in (layout_of(x), layout_of(weight)) else layout_of(x)
     return next((layout_of(t) for t in ins if t.dim() > 1), "contiguous")
 
@@ -167,12 +175,9 @@ def _as_operands(operands: Sequence[Tensor], out: Tensor) -> Tensor:
     return out if last is None else torch.empty_like(out, memory_format=last)
 
 
-_OPERANDS = {"convolution": slice(0, 2), "convolution_backward": slice(1, 3)}
-"""Where the input and the weight of a convolution stand among its tensors."""
-
 _LAID_OUT: dict[Any, Callable[[tuple[Any, ...], Tensor], Tensor]] = {
-    torch.ops.aten.convolution: lambda args, out: _as_operands(args[_OPERANDS["convolution"]], out),
-    torch.ops.aten.convolution_backward: lambda args, out: _as_operands(args[_OPERANDS["convolution_backward"]], out),
+    torch.ops.aten.convolution: lambda args, out: _as_operands(args[:2], out),
+    torch.ops.aten.convolution_backward: lambda args, out: _as_operands(args[1:3], out),
     torch.ops.aten.native_layer_norm_backward: lambda args, out: out.contiguous(),
 }
 """How kernels lay out results where meta kernels do it otherwise."""

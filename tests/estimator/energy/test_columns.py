@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from estimator.energy.columns import OP_CLASSES, class_of, columns_of, freed_bytes, fresh_bytes, joined
 from estimator.energy.demand import roofline, summed
+from estimator.energy.op_features import describe
 from estimator.energy.pricing import phases_of, price
+from estimator.hardware.catalogue import find
+from estimator.hardware.datasheet import from_datasheet
 from estimator.workload.trace import TraceInputs, trace
 from tests.estimator.networks import mlp
 from tests.estimator.profiles import model, op, work
@@ -35,6 +40,14 @@ def _ops(module, *shape, optimizer=None, dtype="float32"):
         (lambda: nn.Conv2d(16, 16, 3, padding=1, groups=16), "grouped"),
         (lambda: nn.Conv2d(16, 32, 3, padding=1, groups=4), "grouped"),
         (lambda: nn.Conv2d(16, 16, 1, groups=2), "grouped"),
+        (lambda: nn.Conv2d(16, 16, 3, padding=2, dilation=2), "conv"),  # no Winograd transform for holes in a kernel
+        (lambda: nn.Conv2d(16, 16, 3, dilation=(1, 2)), "conv"),
+        # a transposed convolution's weight is (c_in, c_out / groups, ...): channels that differ are no groups
+        (lambda: nn.ConvTranspose2d(16, 8, 2, stride=2), "conv"),
+        (lambda: nn.ConvTranspose2d(16, 32, 2, stride=2), "conv"),
+        (lambda: nn.ConvTranspose2d(16, 16, 3, padding=1), "conv"),
+        (lambda: nn.ConvTranspose2d(16, 8, 2, stride=2, groups=4), "grouped"),
+        (lambda: nn.ConvTranspose2d(16, 64, 2, stride=2, groups=2), "grouped"),
     ],
 )
 def test_class_of_a_convolution_forward_and_backward(layer, expected):
@@ -127,3 +140,25 @@ def test_workloads_priced_together_cost_what_they_cost_alone(asynchronous):
     alone = [price(workload, machine) for workload in workloads]
     assert costs.energy_j.sum(axis=1).tolist() == pytest.approx([estimate.energy_j.value for estimate in alone])
     assert costs.time_s.sum(axis=1).tolist() == pytest.approx([estimate.duration_s.value for estimate in alone])
+
+
+def test_transposed_convolutions_of_equal_flops_cost_the_same_rate():
+    # by hand: 2 x 512 x 256 x 4 x 28 x 28 FLOPs each; only their traffic differs (x of 512 or 256 channels, y 4 times
+    # as large of 256 or 512), so that at equal rates neither is 5 times the other
+    machine = from_datasheet(find("a100-pcie-40gb")).model
+    times = []
+    for channels in ((512, 256), (256, 512)):
+        (only,) = _ops(lambda c=channels: nn.ConvTranspose2d(*c, 2, stride=2, bias=False), 32, channels[0], 28, 28)
+        assert only.flops == 32 * 2 * 512 * 256 * 4 * 28 * 28
+        times.append(price(work(only), machine).duration_s.value)
+    assert max(times) / min(times) < 2
+
+
+def test_depthwise_transposed_convolutions_are_described_by_their_channels_a_group():
+    apart, whole = nn.ConvTranspose2d(16, 16, 2, groups=16), nn.ConvTranspose2d(64, 8, 2)
+    (plain,) = describe(trace(apart, TraceInputs((meta(2, 16, 8, 8),), {}, 2)))
+    assert plain.group == "depthwise convolution float32"
+    (wide,) = describe(trace(whole, TraceInputs((meta(2, 64, 8, 8),), {}, 2)))
+    # after the eleven features of all groups come log(64 channels in) and log(8 out)
+    assert wide.group == "convolution float32"
+    assert wide.features[11:13] == pytest.approx((math.log(64), math.log(8)))

@@ -237,9 +237,55 @@ def test_sequence_packed_by_hand():
     net = on_meta(lambda: Calls(run, rnn=nn.GRU(4, 6)))
     workload = forward(net, meta(6, 4))
     assert workload.flops == 2 * 6 * 3 * 6 * (4 + 6)  # six steps in all
+    assert [op.launches for op in workload.ops if op.kind == "rnn"] == [2 * 3]  # which run in three, together
+
+
+def test_sequence_packed_by_hand_of_uneven_steps():
+    def run(m, x):
+        return m.rnn(PackedSequence(x, torch.tensor([3, 2, 2], device="cpu")), meta(1, 3, 6))[0].data
+
+    workload = forward(on_meta(lambda: Calls(run, rnn=nn.GRU(4, 6))), meta(7, 4))
+    assert workload.flops == 2 * 7 * 3 * 6 * (4 + 6)
+    assert [op.launches for op in workload.ops if op.kind == "rnn"] == [2 * 3]
 
 
 def test_random_layer_drop_keeps_the_layer():
     # Hugging Face's `if torch.rand([]) < layerdrop: skip`
     net = on_meta(lambda: Calls(lambda m, x: x if torch.rand([]) < 0.5 else m.f(x), f=nn.Linear(4, 4)))
     assert forward(net, meta(3, 4)).flops == 2 * 3 * 4 * 4
+
+
+def _recurrent_ops(net, x):
+    return {o.phase: o for o in step(net, x).ops if o.kind == "rnn"}
+
+
+def test_a_packed_sequence_costs_what_the_padded_one_does():
+    # all sequences at full length: the same steps, kernels and FLOPs (once packed, a layer was priced as one step)
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(8, 16, 2, batch_first=True)
+
+        def forward(self, x):
+            lengths = torch.full((x.shape[0],), x.shape[1], device="cpu")
+            return pad_packed_sequence(self.rnn(pack_padded_sequence(x, lengths, batch_first=True))[0])[0]
+
+    packed = _recurrent_ops(Packed(), meta(4, 81, 8))
+    padded = _recurrent_ops(nn.LSTM(8, 16, 2, batch_first=True), meta(4, 81, 8))
+    for phase, times in (("forward", 1), ("backward", 2)):
+        # by hand: a matrix product and a gate kernel for each of 81 steps and 2 layers; twice as many backward
+        assert packed[phase].launches == padded[phase].launches == times * 2 * 81 * 2
+        assert packed[phase].flops == padded[phase].flops
+    weights = 4 * 16 * (8 + 16) + 4 * 16 * (16 + 16)
+    assert packed["forward"].flops == 2 * 4 * 81 * weights
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_projection_adds_no_layer(bias):
+    # by hand: 2 layers of hidden 16, projected to 5; two kernels a step and layer, as without a projection
+    net = nn.LSTM(8, 16, 2, batch_first=True, proj_size=5, bias=bias)
+    forward = _recurrent_ops(net, meta(4, 10, 8))["forward"]
+    assert forward.launches == 2 * 10 * 2
+    assert forward.flops == 2 * 4 * 10 * (4 * 16 * (8 + 5) + 5 * 16 + 4 * 16 * (5 + 5) + 5 * 16)
+    # written: the output, both states, and the gates of both layers (4 x 16 each, a step and sample)
+    assert forward.bytes_written == 4 * (4 * 10 * 5 + 2 * 4 * 5 + 2 * 4 * 16 + 2 * 4 * 10 * 4 * 16)
