@@ -20,7 +20,8 @@ from estimator.lifecycle import choices, stages
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
-from estimator.sources.inputs import InputSpec, build_inputs, guess_inputs, is_assumed, parse_input
+from estimator.sources.guessing import guess_inputs
+from estimator.sources.inputs import InputSpec, build_inputs, is_assumed, parse_input
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import OPTIMIZERS
 from estimator.workload.trace import TraceInputs, trace, trainable_parameters

@@ -22,10 +22,10 @@ from calibration.learning.learn import (
 )
 from calibration.learning.phases import learn_host, learn_overheads
 from calibration.learning.power import learn_power
+from calibration.learning.spreads import spread_of
 from calibration.learning.steady import at_usual_pace, usual_pace_s
 from calibration.measuring.running import draw
 from calibration.measuring.samples import Record
-from calibration.proof.held_out import spread_of
 from estimator.energy.op_times import OpTimes
 from estimator.hardware.calibrated import base_of
 from estimator.hardware.profile_file import CalibratedMachine, HeldOutError

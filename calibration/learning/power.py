@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from calibration.learning.learn import FOLDS, Measured
-from calibration.proof.held_out import spread_of
+from calibration.learning.spreads import spread_of
 from estimator.energy.columns import DTYPES, OP_CLASSES, Columns, OpClass, columns_of
 from estimator.energy.model import EnergyModel
 from estimator.hardware.profile_file import HeldOutError, Power

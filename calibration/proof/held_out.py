@@ -9,125 +9,31 @@ and a whole device left out. A row's interval comes from the held-out errors of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import t as student_t
 
-from calibration.proof.accuracy import Case, Target
+from calibration.learning.spreads import spread_of, spread_of_devices
 from calibration.proof.baselines import BASELINES, THETA, linear, theta_of
-from calibration.published.coefficients import COEFFICIENTS, DeviceKind, fit, kind_of, machines, predictions
+from calibration.proof.scores import Case
+from calibration.published.coefficients import COEFFICIENTS, kind_of, machines
+from calibration.published.left_out import (
+    TARGETS,
+    HeldOut,
+    Target,
+    devices_left_out,
+    errors,
+    errors_by_device,
+    measured,
+    networks_left_out,
+)
 from calibration.published.rows import Row
-from estimator.energy.uncertainty import CONFIDENCE, log_normal
+from estimator.energy.uncertainty import log_normal
 from estimator.hardware import catalogue
 from estimator.hardware.datasheet import profile_of
 
-Z = 1.6448536269514722
-"""The standard normal's 95% quantile, by which `estimator.energy.uncertainty` reads a spread."""
-
-FEWEST = 9
-"""Fewer held-out errors have no 90% quantile: ceil(0.9 (n + 1)) of n."""
-
-
-def spread_of(log_errors: Sequence[float], at_least: float = 0.0) -> float:
-    """The spread whose 90% interval holds nine in ten of `log_errors`: their conformal quantile, over that of a normal.
-
-    Where they are fewer than `FEWEST`: the largest of them, or `at_least` if that is more.
-    """
-    sizes = sorted(map(abs, log_errors))
-    if len(sizes) < FEWEST:
-        return max([at_least, *(size / Z for size in sizes)])
-    return sizes[math.ceil(CONFIDENCE * (len(sizes) + 1)) - 1] / Z
-
-
-def spread_of_devices(by_device: Iterable[Sequence[float]]) -> float:
-    """The spread for a device that was not seen, of the log errors of others, each left out of its own prediction.
-
-    Rows of one device share its error, so that devices, not rows, are the draws: their mean errors are normal about 0,
-    of a variance that so few devices hardly tell (Student's t with as many degrees of freedom as devices). The rows'
-    errors about their device's mean come on top, as independent ones.
-    """
-    known = [np.array(of) for of in by_device if len(of)]
-    means = np.array([of.mean() for of in known])
-    about = np.concatenate([of - mean for of, mean in zip(known, means, strict=True)])
-    device = float(student_t.ppf((1 + CONFIDENCE) / 2, len(known))) / Z * float(np.sqrt(np.mean(means**2)))
-    return math.hypot(device, spread_of(about.tolist()))
-
-
 NETWORK, FAMILY = "network left out", "family left out"
-TARGETS: tuple[Target, ...] = ("energy", "duration")
-
-
-def measured(row: Row, target: Target) -> float | None:
-    """What was measured, in J or s; None where nobody did."""
-    return row.energy_j if target == "energy" else row.duration_s
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A row and what was predicted for it by coefficients that had not seen it; `group` was left out with it."""
-
-    row: Row
-    group: str
-    energy_j: float
-    duration_s: float
-
-    def value(self, target: Target) -> float:
-        """What was predicted."""
-        return self.energy_j if target == "energy" else self.duration_s
-
-    def measured(self, target: Target) -> float | None:
-        """What was measured; None where nobody did."""
-        return measured(self.row, target)
-
-    def log_error(self, target: Target) -> float | None:
-        """log(predicted / measured)."""
-        truth = measured(self.row, target)
-        return None if truth is None else float(np.log(self.value(target) / truth))
-
-
-def errors_by_device(held: Iterable[HeldOut], target: Target) -> list[list[float]]:
-    """The log errors of each device's rows."""
-    by: dict[str, list[HeldOut]] = {}
-    for h in held:
-        by.setdefault(h.row.device, []).append(h)
-    return [errors(of, target) for of in by.values()]
-
-
-def _held_out(rows: Sequence[Row], groups: Sequence[str], model: dict[str, float], group: str) -> Iterator[HeldOut]:
-    unseen = [row for row, of in zip(rows, groups, strict=True) if of == group]
-    for row, joules, seconds in zip(unseen, *predictions(unseen, model), strict=True):
-        yield HeldOut(row, group, float(joules), float(seconds))
-
-
-def networks_left_out(rows: Sequence[Row], kind: DeviceKind) -> list[HeldOut]:
-    """Each machine's rows of each network, predicted by its other networks; the prior has not seen that one either."""
-    found: list[HeldOut] = []
-    for network in dict.fromkeys(row.network for row in rows):
-        seen = [row for row in rows if row.network != network]
-        prior = fit(seen, kind)
-        for device in dict.fromkeys(row.device for row in rows if row.network == network):
-            own = [row for row in seen if row.device == device]
-            mine = [row for row in rows if row.device == device]
-            model = fit(own, kind, prior) if own else prior
-            found += _held_out(mine, [row.network for row in mine], model, network)
-    return found
-
-
-def devices_left_out(rows: Sequence[Row], kind: DeviceKind) -> list[HeldOut]:
-    """Each device's rows, predicted by the device-independent coefficients of the other devices."""
-    found: list[HeldOut] = []
-    devices = [row.device for row in rows]
-    for device in dict.fromkeys(devices) if len(set(devices)) > 1 else ():
-        model = fit([row for row in rows if row.device != device], kind)
-        found += _held_out(rows, devices, model, device)
-    return found
-
-
-def errors(held: Iterable[HeldOut], target: Target) -> list[float]:
-    """The log errors of those whose `target` was measured."""
-    return [error for error in (h.log_error(target) for h in held) if error is not None]
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,11 @@ from calibration.measuring.machine import idle_power_w, target_of
 from calibration.measuring.samples import read
 from calibration.networks.known_networks import known_networks
 from calibration.networks.random_networks import GENERATOR
-from calibration.proof.accuracy import Case, Target, as_json, published_cases, score, table
+from calibration.proof.accuracy import published_cases
 from calibration.proof.baselines import BASELINES, THETA, linear
 from calibration.proof.checking import Checked, measure_round, to_check
+from calibration.proof.scores import Case, as_json, score, table
+from calibration.published.left_out import Target
 from estimator.base.atomic import write_text
 from estimator.base.errors import JoulecastError
 from estimator.energy.pricing import Estimate, price

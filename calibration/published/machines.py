@@ -16,8 +16,9 @@ from typing import get_args
 
 import numpy as np
 
-from calibration.proof.held_out import TARGETS, HeldOut, devices_left_out, errors, networks_left_out, spread_of
+from calibration.learning.spreads import spread_of
 from calibration.published.coefficients import DeviceKind, Model, fit, kind_of
+from calibration.published.left_out import TARGETS, HeldOut, devices_left_out, errors, networks_left_out
 from calibration.published.prior import in_sample, show
 from calibration.published.rows import Row, read
 from estimator.base.atomic import write_text

@@ -17,18 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from calibration.proof.held_out import (
+from calibration.learning.spreads import Z, spread_of, spread_of_devices
+from calibration.published.coefficients import COEFFICIENTS, STATED, DeviceKind, Model, fit, kind_of, predictions
+from calibration.published.left_out import (
     TARGETS,
     HeldOut,
-    Z,
     devices_left_out,
     errors,
     errors_by_device,
     networks_left_out,
-    spread_of,
-    spread_of_devices,
 )
-from calibration.published.coefficients import COEFFICIENTS, STATED, DeviceKind, Model, fit, kind_of, predictions
 from calibration.published.rows import Row, read
 from estimator.base.atomic import write_text
 from estimator.base.facts import Fact

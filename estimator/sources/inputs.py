@@ -115,24 +115,7 @@ def lazy_layers(module: torch.nn.Module) -> str:
     return ""
 
 
-def guess_inputs(module: torch.nn.Module) -> tuple[tuple[InputSpec, ...], str]:
-    """The inputs of a model and where they come from: its library's own settings, else its first layer.
-
-    `is_assumed` tells of the second whether it assumed a dimension. Raises `InputError` naming `--input` where
-    neither tells.
-    """
-    from estimator.sources.libraries.library_inputs import inputs_of_library_model
-
-    if unknown := lazy_layers(module):
-        raise InputError(unknown)
-    try:
-        found = inputs_of_library_model(module)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # settings of an unexpected kind
-        found = None
-    return found or _from_first_layer(module)
-
-
-def _from_first_layer(module: torch.nn.Module) -> tuple[tuple[InputSpec, ...], str]:
+def of_first_layer(module: torch.nn.Module) -> tuple[tuple[InputSpec, ...], str]:
     """The input that the first layer with known sizes takes."""
     import torch
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from calibration.proof.accuracy import Case, as_json, score, table
+from calibration.proof.scores import Case, as_json, score, table
 
 
 def _case(measured, predicted, low=None, high=None, method="ours"):

@@ -7,16 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from calibration.proof.accuracy import score
-from calibration.proof.held_out import (
-    Z,
-    cases,
-    devices_left_out,
-    networks_left_out,
-    shipped,
-    spread_of,
-    spread_of_devices,
-)
+from calibration.learning.spreads import Z, spread_of, spread_of_devices
+from calibration.proof.held_out import cases, shipped
+from calibration.proof.scores import score
+from calibration.published.left_out import devices_left_out, networks_left_out
 from tests.calibration import simulated
 
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from estimator.sources import load
-from estimator.sources.inputs import build_inputs, guess_inputs, is_assumed
+from estimator.sources.guessing import guess_inputs
+from estimator.sources.inputs import build_inputs, is_assumed
 from tests.estimator.sources.conftest import refusal
 
 transformers = import_module("transformers")

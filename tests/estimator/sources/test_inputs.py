@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from estimator.base.errors import InputError
-from estimator.sources.inputs import InputSpec, build_inputs, guess_inputs, is_assumed, parse_input
+from estimator.sources.guessing import guess_inputs
+from estimator.sources.inputs import InputSpec, build_inputs, is_assumed, parse_input
 
 
 @pytest.mark.parametrize(

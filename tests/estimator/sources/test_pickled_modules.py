@@ -13,7 +13,8 @@ import torch.nn.utils.prune
 from torch import nn
 
 from estimator.sources import load
-from estimator.sources.inputs import build_inputs, guess_inputs
+from estimator.sources.guessing import guess_inputs
+from estimator.sources.inputs import build_inputs
 from tests.estimator.sources.conftest import refusal
 
 
