@@ -3,6 +3,9 @@
 from estimator import estimate, Scenario
 footprint = estimate("model.pt", Scenario(epochs=10, samples=100_000))
 print(footprint.training.stage.energy_kwh)
+
+Public, and kept from version to version: the names in `__all__`, the command line, and the JSON of `to_dict`
+(docs/json.md). All other modules are rooms of the house (docs/architecture.md) and may move.
 """
 
 from __future__ import annotations

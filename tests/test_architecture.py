@@ -17,7 +17,7 @@ FORBIDDEN = {  # ex ante knows no meter, ex post knows no model; calibration alo
     "profilers": {"estimator", "calibration"},
     "calibration": set(),
 }
-SHELL = {"estimator/commands"}  # the outer shell may import all three
+SHELL = {"estimator/commands/passed_on.py"}  # the outer shell may import all three
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 

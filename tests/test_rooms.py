@@ -15,7 +15,7 @@ ROOMS = {  # from the ground up
     "estimator": ("base sources workload energy hardware lifecycle footprint comparing search report commands".split()),
     "calibration": "errors networks measuring learning published proof report session __main__".split(),
     "profilers": (
-        "errors integral reading meter fingerprint measurement sampling load cpu modelled session gpu record replay "
+        "errors integral reading meter fingerprint load measurement sampling cpu modelled session gpu record replay "
         "discovery report command __main__"
     ).split(),
 }
