@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,19 +120,21 @@ class Columns:
         return len(PHASES) * self.workload + self.phase
 
 
-_KEPT: WeakKeyDictionary[Workload, Columns] = WeakKeyDictionary()
+_KEPT: dict[int, Columns] = {}
+"""The columns of workloads that are alive, by identity: to compare two workloads takes longer than to make columns."""
 
 
 def keep(workload: Workload, columns: Columns) -> None:
     """`columns` are those of `workload`, and are kept for as long as that is."""
-    _KEPT[workload] = columns
+    _KEPT[id(workload)] = columns
+    finalize(workload, _KEPT.pop, id(workload)).atexit = False
 
 
 def columns_of(workload: Workload) -> Columns:
     """The columns of one workload, made once."""
-    if workload not in _KEPT:
+    if id(workload) not in _KEPT:
         keep(workload, _made(workload))
-    return _KEPT[workload]
+    return _KEPT[id(workload)]
 
 
 def _made(workload: Workload) -> Columns:

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from estimator.workload.ops import Kind
 
 
@@ -105,6 +103,8 @@ NO_TRAFFIC = frozenset(
 
 def kind_of(func: Any) -> Kind:
     """The kind of an op (a `torch._ops.OpOverload`); "uncovered" where neither name nor tags tell."""
+    import torch  # here: what needs the table alone (a search's results, the catalogue) starts without torch
+
     name = func._overloadpacket.__name__
     base = name.removesuffix("_")
     for candidate in (name, base, base.removesuffix("_backward")):

@@ -86,14 +86,13 @@ class Op:
         return self.flops / self.bytes_moved if self.bytes_moved else None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Workload:
     """Every op of one pass over one batch: a forward pass, or a whole training step (forward, backward, optimizer).
 
     `module_calls` counts the calls of `nn.Module`s in the forward pass; `uncovered_ops` names ops without a FLOP
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
-    real data would tell; `loss` names the loss of a training step, "" where there is none. Two
-    workloads are the same one or different ones: they are told apart by identity.
+    real data would tell; `loss` names the loss of a training step, "" where there is none.
     """
 
     ops: tuple[Op, ...]

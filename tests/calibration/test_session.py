@@ -28,7 +28,7 @@ from estimator.energy.uncertainty import Interval
 from estimator.hardware import profile_file
 from estimator.hardware.catalogue import find
 from estimator.hardware.datasheet import profile_of
-from estimator.hardware.profile import HardwareProfile
+from estimator.hardware.profile import CalibratedHere, HardwareProfile
 from estimator.hardware.profile_file import load
 from estimator.lifecycle.scenario import Scenario
 from profilers import discovery
@@ -239,10 +239,9 @@ def _verified_as_json(script) -> str:
     return CliRunner().invoke(main, ["verify", f"{script}:Net", *arguments]).stdout
 
 
-def _profile(**changes) -> HardwareProfile:
-    here = target_of("cpu").header.device_name
-    given = {"status": "calibrated", "torch_device": "cpu", "title": here, "torch_version": torch.__version__}
-    return replace(profile_of(find("generic-cpu")), **given | changes)
+def _profile(title: str | None = None, torch_version: str = torch.__version__) -> HardwareProfile:
+    here, on = target_of("cpu").header.device_name, CalibratedHere("cpu", torch_version, ())
+    return replace(profile_of(find("generic-cpu")), status="calibrated", title=title or here, calibrated=on)
 
 
 def test_a_profile_is_verified_on_its_own_machine():

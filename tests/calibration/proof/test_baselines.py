@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.proof.baselines import BASELINES, linear, theta_of
-from tests.calibration import simulated
+from tests.calibration.published import simulated
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from calibration.learning.spreads import Z, spread_of, spread_of_devices
 from calibration.proof.held_out import cases, shipped
 from calibration.proof.scores import score
 from calibration.published.left_out import devices_left_out, networks_left_out
-from tests.calibration import simulated
+from tests.calibration.published import simulated
 
 
 @pytest.fixture(scope="module")

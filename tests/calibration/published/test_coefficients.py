@@ -9,7 +9,7 @@ import pytest
 
 from calibration.published.coefficients import COEFFICIENTS, STATED, Machine, fit, predictions, starting
 from estimator.hardware.datasheet import coefficients, published_machines
-from tests.calibration import simulated
+from tests.calibration.published import simulated
 
 
 @pytest.fixture(scope="module")

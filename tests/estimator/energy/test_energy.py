@@ -17,6 +17,7 @@ from estimator.footprint import estimate
 from estimator.hardware.catalogue import find
 from estimator.hardware.datasheet import from_datasheet
 from estimator.lifecycle.scenario import Scenario
+from estimator.workload.ops import Convolution
 from estimator.workload.trace import TraceInputs, trace
 from tests.estimator.networks import mlp
 from tests.estimator.profiles import changed, model, op, work
@@ -316,8 +317,9 @@ def test_a_grouped_convolution_waits_for_a_share_of_the_bandwidth():
     x, w = (2, 16, 8, 8), (16, 1, 3, 3)
     machine = model(launch_s=0.0, grouped_bandwidth=0.5)
     depthwise = replace(op(1e3, 1e9, kind="conv"), name="convolution", inputs=(x, w), outputs=(x,))
+    depthwise = replace(depthwise, convolution=Convolution(groups=16))
     assert price(work(depthwise), machine).duration_s.value == pytest.approx(2e-2)
-    dense = replace(depthwise, inputs=(x, (16, 16, 3, 3)))
+    dense = replace(depthwise, inputs=(x, (16, 16, 3, 3)), convolution=Convolution())
     assert price(work(dense), machine).duration_s.value == pytest.approx(1e-2)
 
 

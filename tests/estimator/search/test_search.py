@@ -31,10 +31,10 @@ from estimator.search.simulate import Simulation
 from estimator.search.space import candidate, load_space
 from estimator.search.strategies import PRUNERS, SAMPLERS
 from estimator.sources.loaded import LoadedModel
-from tests.estimator import search_spaces
 from tests.estimator.networks import mlp
 from tests.estimator.profiles import profile
 from tests.estimator.report.test_contract import STAGE
+from tests.estimator.search import search_spaces
 from tests.estimator.tracing import on_meta
 
 HERE = Path(__file__).parent

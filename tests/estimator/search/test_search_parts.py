@@ -177,7 +177,7 @@ def test_composed_ops_are_those_of_the_full_trace(name, optimizer):
     assert _counted(composed) == _counted(full)
     assert composed.module_calls == full.module_calls
     for machine in (model(), GPU):
-        parts = Parts("float32", optimizer, partial(counted, profile=machine), added)
+        parts = Parts("float32", optimizer, partial(counted, model=machine), added)
         ours, theirs = _composed(net, x, parts=parts), counted(full, machine)
         assert ours.sums.table == pytest.approx(theirs.sums.table)
         assert (ours.uncovered, set(ours.guesses)) == (theirs.uncovered, set(theirs.guesses))
