@@ -49,16 +49,20 @@ def test_a_stranger_s_load_is_seen_and_named(stranger: int) -> None:
 
 
 def test_our_own_work_and_our_children_s_are_not_other_load() -> None:
-    before = SystemWatch((), 100.0, working=False)
-    time.sleep(0.5)
-    others = before.load().other_cores or 0.0
-    watch = SystemWatch((), 100.0, working=True)
-    child = subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.6: pass"])
-    spin(0.6)
-    child.wait()
-    seen = watch.load()
-    assert seen.other_cores is not None
-    assert seen.other_cores < others + 0.7  # two cores were kept busy by us
+    def grew_by() -> float:
+        before = SystemWatch((), 100.0, working=False)
+        time.sleep(0.5)
+        others = before.load().other_cores or 0.0
+        watch = SystemWatch((), 100.0, working=True)
+        child = subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.6: pass"])
+        spin(0.6)
+        child.wait()
+        seen = watch.load()
+        assert seen.other_cores is not None
+        return seen.other_cores - others
+
+    # others may begin in between, so that one of several looks has to hold: two cores were kept busy by us in each
+    assert any(grew_by() < 0.7 for _ in range(6))
 
 
 def with_activity(pids: set[int], utilization: float | None = None) -> SteadyMeter:

@@ -215,27 +215,38 @@ def test_a_reading_cannot_lie(status: str, energy_j: float | None) -> None:
 class Sampled:
     """Looked at every 20 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.seen: list[float] = []
         self.period_s = 0.02
 
     def sample(self) -> None:
-        self.seen.append(time.perf_counter())
+        self.seen.append(self.clock())
 
 
-def test_the_sampler_looks_at_its_period_and_stops() -> None:
-    sampled = Sampled()
-    seen = sampled.seen
-    sampler = Sampler([sampled])
-    sampler.start()
-    time.sleep(0.3)
-    sampler.stop()
-    sampler.stop()
-    count = len(seen)
-    assert 3 <= count <= 16
-    time.sleep(0.05)
-    assert len(seen) == count
+class EndsAt:
+    """What a sampler waits on, on a simulated clock: told to stop at a moment."""
+
+    def __init__(self, clock: Clock, at_s: float) -> None:
+        self.clock, self.at_s = clock, at_s
+
+    def wait(self, seconds: float) -> bool:
+        self.clock.advance(min(seconds, self.at_s - self.clock()))
+        return self.clock() >= self.at_s
+
+
+def looked_at(sampled: Sampled, seconds: float) -> list[float]:
+    """The moments at which the sampling thread's own code looks within so many seconds."""
+    begun_s = sampled.clock()
+    sampler = Sampler([sampled], sampled.clock)
+    sampler._done = EndsAt(sampled.clock, begun_s + seconds)  # type: ignore[assignment]
+    sampler._run()
     assert not sampler.broke_off
+    return [at_s - begun_s for at_s in sampled.seen]
+
+
+def test_the_sampler_looks_at_its_period() -> None:
+    assert looked_at(Sampled(Clock()), 0.31) == pytest.approx([0.02 * i for i in range(1, 16)])
 
 
 def test_the_sampler_asks_after_every_look_how_soon_the_next_is_due() -> None:
@@ -244,14 +255,27 @@ def test_the_sampler_asks_after_every_look_how_soon_the_next_is_due() -> None:
             super().sample()
             self.period_s = 0.01
 
-    hastens = Hastens()
+    hastens = Hastens(Clock())
     hastens.period_s = 0.2
-    sampler, begun_s = Sampler([hastens]), time.perf_counter()
+    assert looked_at(hastens, 0.255) == pytest.approx([0.2, 0.21, 0.22, 0.23, 0.24, 0.25])
+
+
+def test_a_look_that_comes_late_is_not_made_up_for() -> None:
+    class Slow(Sampled):
+        def sample(self) -> None:
+            super().sample()
+            self.clock.advance(0.05)
+
+    assert looked_at(Slow(Clock()), 0.25) == pytest.approx([0.02, 0.09, 0.16, 0.23])
+
+
+def test_no_look_is_under_way_once_the_sampler_has_stopped() -> None:
+    sampler = Sampler([Sampled(Clock())])
     sampler.start()
-    time.sleep(0.5)
     sampler.stop()
-    assert hastens.seen[0] - begun_s >= 0.2
-    assert len(hastens.seen) >= 5  # at 0.2 s each there would be two
+    sampler.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "profilers-sampler"]
+    assert not sampler.broke_off
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -260,8 +284,9 @@ def test_a_sampler_that_broke_off_says_so() -> None:
         def sample(self) -> None:
             raise ZeroDivisionError
 
-    sampler = Sampler([Fails()])
+    sampler = Sampler([Fails(Clock())])
     sampler.start()
-    time.sleep(0.1)
+    assert sampler._thread is not None
+    sampler._thread.join()  # it ends by itself
     sampler.stop()
     assert sampler.broke_off

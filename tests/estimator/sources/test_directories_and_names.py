@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from importlib import import_module
 
 import pytest
@@ -71,10 +70,9 @@ def test_the_config_file_itself_and_the_prefix(written):
 
 
 def test_seventy_billion_parameters(written):
-    start = time.perf_counter()
     loaded = load(written("llama/config.json", LLAMA_70B))
     assert sum(p.numel() for p in loaded.module.parameters()) == 68_976_648_192
-    assert time.perf_counter() - start < 10
+    assert all(p.is_meta for p in loaded.module.parameters())  # of which none was made
 
 
 def test_a_pretrained_backbone_is_not_downloaded(written):
