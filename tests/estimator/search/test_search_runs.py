@@ -23,9 +23,9 @@ from estimator.search import Plan, Runner, search
 from estimator.search import workers as search_workers
 from estimator.search.plan import Unit
 from estimator.search.simulate import Simulation
-from tests.estimator import search_spaces
 from tests.estimator.networks import mlp
 from tests.estimator.profiles import profile
+from tests.estimator.search import search_spaces
 
 PLAN = Plan(
     search_spaces.mlps,
