@@ -11,7 +11,7 @@ from calibration.learning.overhead import overhead_lines
 from calibration.proof.verify import Verified
 from estimator.base.units import si
 from estimator.hardware.calibrated import profile_from
-from estimator.hardware.profile_file import CalibratedMachine
+from estimator.hardware.calibrated_machine import CalibratedMachine
 
 
 def profile_lines(

@@ -17,7 +17,8 @@ from calibration.measuring.collect import Collection, collect, open_record
 from calibration.measuring.machine import Target, idle_power_w, target_of
 from calibration.measuring.samples import read
 from estimator.base.errors import JoulecastError
-from estimator.hardware.profile_file import SUFFIX, CalibratedMachine, directory, is_name, save
+from estimator.hardware.calibrated_machine import CalibratedMachine
+from estimator.hardware.profile_file import SUFFIX, directory, is_name, save
 from profilers.errors import MeterError
 from profilers.load import LoadPolicy
 from profilers.session import QUIET

@@ -39,3 +39,9 @@ class PowerIntegral:
             self.first_s = at_s
         self.last_s, self.last_w = at_s, power_w
         self.samples += 1
+
+    def unread_s(self, started_s: float, stopped_s: float) -> float:
+        """The longest time without a reading between two moments, both edges included."""
+        if self.first_s is None or self.last_s is None:
+            return max(0.0, stopped_s - started_s)
+        return max(self.longest_gap_s, self.first_s - started_s, stopped_s - self.last_s)

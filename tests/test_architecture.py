@@ -19,6 +19,7 @@ FORBIDDEN = {  # ex ante knows no meter, ex post knows no model; calibration alo
 }
 SHELL = {"estimator/commands/passed_on.py"}  # the outer shell may import all three
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def _name(path: Path) -> str:
@@ -109,9 +110,9 @@ def test_nothing_swallows_every_error(path):
             assert not {getattr(a, "id", "") for a in node.args} & broad, f"{_name(path)}:{node.lineno}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=_name)
+@pytest.mark.parametrize("path", FILES + TESTS, ids=_name)
 def test_files_are_short_and_named_for_what_they_hold(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 320
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
     assert not set(re.split("[_.]", path.stem)) & {"utils", "util", "manager", "tracker", "helper", "helpers", "misc"}
 
 

@@ -28,7 +28,7 @@ from calibration.measuring.running import draw
 from calibration.measuring.samples import Record
 from estimator.energy.op_times import OpTimes
 from estimator.hardware.calibrated import base_of
-from estimator.hardware.profile_file import CalibratedMachine, HeldOutError
+from estimator.hardware.calibrated_machine import CalibratedMachine, HeldOutError
 
 Floats = NDArray[np.float64]
 

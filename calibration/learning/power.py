@@ -19,7 +19,7 @@ from calibration.learning.learn import FOLDS, Measured
 from calibration.learning.spreads import spread_of
 from estimator.energy.columns import DTYPES, OP_CLASSES, Columns, OpClass, columns_of
 from estimator.energy.model import EnergyModel
-from estimator.hardware.profile_file import HeldOutError, Power
+from estimator.hardware.calibrated_machine import HeldOutError, Power
 
 Floats = NDArray[np.float64]
 

@@ -41,7 +41,8 @@ from estimator.base.atomic import write_text
 from estimator.base.errors import JoulecastError
 from estimator.energy.pricing import Estimate, price
 from estimator.hardware.calibrated import profile_from
-from estimator.hardware.profile_file import SUFFIX, CalibratedMachine, load, save
+from estimator.hardware.calibrated_machine import CalibratedMachine
+from estimator.hardware.profile_file import SUFFIX, load, save
 from estimator.workload.ops import Workload
 from profilers.errors import MeterError
 from profilers.load import LoadPolicy

@@ -7,9 +7,9 @@ from dataclasses import replace
 from estimator.base.errors import HardwareError
 from estimator.energy.model import EnergyModel, Rate
 from estimator.hardware import catalogue
+from estimator.hardware.calibrated_machine import CalibratedMachine, Power
 from estimator.hardware.datasheet import from_datasheet, profile_of
 from estimator.hardware.profile import CalibratedHere, HardwareProfile
-from estimator.hardware.profile_file import CalibratedMachine, Power
 
 
 def base_of(device: str, device_name: str) -> HardwareProfile:

@@ -20,7 +20,7 @@ class HostShare:
 
 @dataclass(frozen=True)
 class CalibratedHere:
-    """What a calibration ran on: the torch device and version, and its pace (see `hardware.profile_file`)."""
+    """What a calibration ran on: the torch device and version, and its pace (see `hardware.calibrated_machine`)."""
 
     torch_device: str
     torch_version: str

@@ -14,7 +14,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from estimator.base.errors import HardwareError
 from estimator.energy.forest import Forest
 from estimator.energy.op_features import FEATURES
 from estimator.energy.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
+from estimator.hardware.calibrated_machine import CalibratedMachine, HeldOutError, Power
 
 SCHEMA_VERSION = 4
 SUFFIX = ".profile.json"
@@ -40,61 +41,6 @@ _ARRAYS = (
     ("right", np.dtype("<i4")),
     ("value", np.dtype("<f8")),
 )
-
-
-@dataclass(frozen=True)
-class HeldOutError:
-    """How far predictions missed networks that the fit had not seen. `spread`: of log(measured / predicted)."""
-
-    networks: int
-    median_ape: float
-    mean_ape: float
-    spread: float
-
-
-@dataclass(frozen=True)
-class Power:
-    """What the device draws, fitted on measured joules; factors on the terms of the profile that it starts from.
-
-    `factors`: of "static", "active", "byte" and of the rates ("float32", "tf32", "bfloat16", "vector", ...).
-    `class_w`: watts beyond that while ops of a class run (`estimator.energy.columns.OP_CLASSES`).
-    """
-
-    status: str
-    factors: Mapping[str, float]
-    class_w: Mapping[str, float]
-    error: HeldOutError
-
-
-@dataclass(frozen=True)
-class CalibratedMachine:
-    """What a calibration learned. `device_name`: as its driver names it; `catalogue_name`: the profile it builds on.
-
-    `errors` by "inference" and "training", of durations; `power` is None where no meter read joules.
-    `learning_curve`: (minutes, median absolute error of unseen networks). `disturbed`: of the `networks`, those beside
-    which other work ran. `pace_s`: what `calibration.measuring.pace` took at the machine's usual pace; empty where not
-    known.
-    """
-
-    name: str
-    device: str
-    device_name: str
-    catalogue_name: str
-    logical_cpus: int
-    threads: int
-    created: str
-    machine_id: str
-    software: Mapping[str, str]
-    meter: str
-    seconds: float
-    networks: int
-    dtypes: tuple[str, ...]
-    errors: Mapping[str, HeldOutError]
-    learning_curve: tuple[tuple[float, float], ...]
-    power: Power | None
-    op_times: OpTimes
-    disturbed: int = 0
-    pace_s: tuple[float, ...] = ()
 
 
 def directory() -> Path:

@@ -9,9 +9,9 @@ from estimator.base.errors import HardwareError
 from estimator.base.facts import Assumption
 from estimator.hardware import catalogue, machine, profile_file
 from estimator.hardware.calibrated import profile_from
+from estimator.hardware.calibrated_machine import CalibratedMachine
 from estimator.hardware.datasheet import from_datasheet, profile_of
 from estimator.hardware.profile import HardwareProfile
-from estimator.hardware.profile_file import CalibratedMachine
 
 _FLAG = "--hardware"
 _CLOCK = "--clock-mhz"

@@ -12,7 +12,7 @@ from estimator.base.errors import HardwareError
 from estimator.base.words import printable
 from estimator.energy.op_times import PLACES
 from estimator.hardware import catalogue, machine, profile_file, selection
-from estimator.hardware.profile_file import CalibratedMachine, HeldOutError
+from estimator.hardware.calibrated_machine import CalibratedMachine, HeldOutError
 from estimator.report.layout import columns, grid
 
 _NOT_JUDGED = HeldOutError(networks=0, median_ape=1.0, mean_ape=1.0, spread=1.0)

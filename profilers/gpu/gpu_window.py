@@ -297,9 +297,4 @@ class GpuWindow:
         return self._power.samples >= 3 and self._unread_s() <= allowed_s
 
     def _unread_s(self) -> float:
-        """The longest time without a power reading, the window's edges included."""
-        if self._power.first_s is None or self._power.last_s is None:
-            return max(0.0, self._stopped_s - self._started_s)
-        return max(
-            self._power.longest_gap_s, self._power.first_s - self._started_s, self._stopped_s - self._power.last_s
-        )
+        return self._power.unread_s(self._started_s, self._stopped_s)

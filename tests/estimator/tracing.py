@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from estimator.workload.ops import Op, Workload
 from estimator.workload.trace import TraceInputs, trace
 
+BYTES = 4
+"""Of one float32."""
+
 
 def meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")

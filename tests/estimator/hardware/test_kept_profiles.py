@@ -12,7 +12,8 @@ from estimator.commands import main
 from estimator.energy.op_times import OpTimes, Overhead
 from estimator.hardware import machine as present_machine
 from estimator.hardware import profile_file
-from estimator.hardware.profile_file import SUFFIX, CalibratedMachine, HeldOutError, Power, save
+from estimator.hardware.calibrated_machine import CalibratedMachine, HeldOutError, Power
+from estimator.hardware.profile_file import SUFFIX, save
 
 TIMES = OpTimes(
     bandwidth_bytes_per_s=4e10,
