@@ -1,6 +1,6 @@
 """How much work a model may ask for, building and tracing alike, counted and not timed: the answer is the same anywhere.
 
-`MAX_BUILD_CALLS` and `MAX_TRACE_STEPS` are the two numbers to change. What exceeds them is refused in one sentence.
+`MAX_BUILD_CALLS`, `MAX_OPS` and `MAX_LAYER_CALLS` are the numbers to change. What exceeds them is refused in a sentence.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ MAX_BUILD_CALLS = 5_000_000
 
 The largest of timm and transformers take about 1,600,000 (tables of relative positions, not layers)."""
 
-MAX_TRACE_STEPS = 400_000
-"""Ops and calls of layers in one pass. A training step of 120 transformer layers takes about 40,000."""
+MAX_OPS = 600_000
+"""Ops in one pass. A training step of 80 transformer layers takes 17,000; Mamba's loop over 512 tokens 500,000."""
 
-_REMEDY = "check the sizes in its config or file, or estimate a smaller model"
+MAX_LAYER_CALLS = 40_000
+"""Calls of layers in one pass, each of which brings several ops. 80 transformer layers make 1,400."""
+
+_REMEDY = "check the sizes in its config or file, or give a smaller model or input"
 
 
 class OverBudget(ModelFileError):
@@ -33,23 +36,21 @@ class Exhausted(BaseException):
 
 
 class Budget:
-    """Steps that may still be taken."""
+    """Steps that may still be taken, and what they are called in the refusal."""
 
-    __slots__ = ("left",)
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
+    def __init__(self, steps: int, what: str) -> None:
+        self.left, self.told = steps, f"{steps:,} {what}"
 
     def spend(self, steps: int = 1) -> None:
         """Take `steps`; raises `Exhausted` where none are left, again and again."""
         self.left -= steps
         if self.left < 0:
-            raise Exhausted
+            raise Exhausted(self.told)
 
 
-def too_much_to_trace(steps: int) -> OverBudget:
-    """The error for a pass that takes more than `steps`."""
-    return OverBudget(f"one pass of the model takes more than {steps:,} ops and calls of layers: {_REMEDY}")
+def too_much_to_trace(error: Exhausted) -> OverBudget:
+    """The error for a pass that takes more than it may."""
+    return OverBudget(f"one pass of the model takes more than {error}: {_REMEDY}")
 
 
 @contextmanager
@@ -59,22 +60,17 @@ def limited_calls() -> Iterator[None]:
     if isinstance(getattr(before, "__self__", None), _Calls):
         yield
         return
-    budget = _Calls(MAX_BUILD_CALLS)
-    steps = budget.left
+    budget = _Calls(MAX_BUILD_CALLS, "steps")
     sys.setprofile(budget.count)
     try:
         yield
     except Exhausted as error:
-        raise OverBudget(f"building the model takes more than {steps:,} steps: {_REMEDY}") from error
+        raise OverBudget(f"building the model takes more than {error}: {_REMEDY}") from error
     finally:
         sys.setprofile(before)
 
 
 class _Calls(Budget):
-    __slots__ = ()
-
     def count(self, frame: FrameType, event: str, argument: Any) -> None:
         """What `sys.setprofile` calls."""
-        self.left -= 1
-        if self.left < 0:
-            raise Exhausted
+        self.spend()

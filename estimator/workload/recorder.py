@@ -52,7 +52,8 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._first_nodes, self._layers_of_nodes = [_get_sequence_nr()], [("", "")]
         self._facts: dict[Any, tuple[OpFacts, Result]] = {}
         self._seen: dict[Hashable, tuple[Callable[[], Any], Callable[..., Op] | None]] = {}
-        self.budget = budget.Budget(budget.MAX_TRACE_STEPS)
+        self._ops_left = budget.Budget(budget.MAX_OPS, "ops")
+        self._calls_left = budget.Budget(budget.MAX_LAYER_CALLS, "calls of layers")
 
     @contextlib.contextmanager
     def following_layers(self) -> Iterator[None]:
@@ -66,7 +67,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             after.remove()
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        self.budget.spend()
+        self._calls_left.spend()
         self.module_calls += 1
         self.entered = self._layers.get(id(module)) or (self._stack[-1][0], type(module).__name__)
         self._stack.append(self.entered)
@@ -89,7 +90,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        self.budget.spend()
+        self._ops_left.spend()
         kwargs, packet = kwargs or {}, func._overloadpacket
         if packet in READS_VALUES:
             return self.guesses.read(func, args, kwargs, self._stack[-1][0], len(self.ops))

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
-from estimator.base.budget import MAX_TRACE_STEPS, Exhausted, too_much_to_trace
+from estimator.base.budget import Exhausted, too_much_to_trace
 from estimator.base.errors import FOREIGN_ERRORS, InputError, ScenarioError
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues
@@ -123,7 +123,7 @@ def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
     try:
         yield
     except Exhausted as error:
-        raise too_much_to_trace(MAX_TRACE_STEPS) from error
+        raise too_much_to_trace(error) from error
     except (Exception, SystemExit) as error:
         raise _Stopped(error, recorder.entered) from error
 

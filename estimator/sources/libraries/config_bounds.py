@@ -13,11 +13,15 @@ from typing import Any
 from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line
 
-_COUNTS = re.compile(r"(^|_)(layers?|depths?|blocks?|n_layer|num_experts|stages|repeats?|groups?|group_num|heads?)(_|$)")
-_PICTURES = re.compile(r"(image|img|input|sample|crop|patch|video|window|spatial)_?(size|height|width|resolution)s?$|^resolution$")
+_COUNTS = re.compile(
+    r"(^|_)(layers?|depths?|blocks?|n_layer|num_experts|stages|repeats?|groups?|group_num|heads?)(_|$)"
+)
+_PICTURES = re.compile(r"(image|img|input|crop|video)_?(size|height|width|resolution)s?$|^resolution$")
 _LABELS = {"num_labels", "num_classes"}
 _MOST = ((_LABELS.__contains__, 1_000_000), (_COUNTS.search, 20_000), (_PICTURES.search, 16_384))
 _MOST_OF_ANY = 2**40
+_MOST_IN_A_LIST = 5
+"""A list may add up to so many times what one number may be: some list the indices of layers."""
 _DEEPEST = 50
 
 
@@ -33,7 +37,8 @@ def check(config: Mapping[str, Any], where: str, depth: int = 0) -> None:
             if isinstance(part, Mapping):
                 check(part, where, depth + 1)
         most = next((most for is_one, most in _MOST if isinstance(key, str) and is_one(key)), _MOST_OF_ANY)
-        if _sum_of(value, 0) > most:
+        unbounded = most is _MOST_OF_ANY and (isinstance(value, float) or "max_length" in str(key))  # a mask's -1e38
+        if not unbounded and _sum_of(value, 0) > most * (_MOST_IN_A_LIST if isinstance(value, (list, tuple)) else 1):
             raise ModelFileError(
                 f"{where} claims {one_line(value, 40)} for {one_line(key, 40)}, more than any model has: check the file"
             )
