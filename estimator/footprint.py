@@ -122,6 +122,7 @@ def workload_of(
 
 
 def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
+    yield from model.notes
     dtype, devices = scenario.value_of("dtype"), scenario.value_of("devices")
     states = OPTIMIZERS[scenario.value_of("optimizer")].states
     needed = getattr(torch, dtype).itemsize * (facts.parameters + (1 + states) * facts.trainable_parameters)

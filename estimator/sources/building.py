@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.base.budget import limited_calls
+from estimator.base.errors import FOREIGN_ERRORS, JoulecastError, ModelFileError
+from estimator.base.words import told
 from estimator.sources.inputs import lazy_layers
 
 MAX_CPU_BYTES = 4 * 2**30
@@ -86,16 +88,38 @@ def limited_allocation() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def foreign_code(say: Callable[[str], str]) -> Iterator[None]:
+    """The one place where a library builds what a file asks for: whatever it raises becomes the sentence of `say`.
+
+    Libraries have errors of their own (a validation of settings, of fields, of versions) that no list can know. Our own
+    faults, outside of it, stay tracebacks.
+    """
+    try:
+        with offline_and_quiet():
+            yield
+    except JoulecastError:
+        raise
+    except Exception as error:
+        raise ModelFileError(say(told(error))) from error
+
+
 def on_meta(make: Callable[[], Built]) -> Built:
     """What `make` returns under `torch.device("meta")`; made on the CPU where it needs the values of tensors."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), limited_allocation():
             return make()
     except FOREIGN_ERRORS as error:
         if not isinstance(error, NotImplementedError) and "meta" not in str(error).lower():
             raise
     with torch.device("cpu"), limited_allocation():
         return make()
+
+
+def on_meta_in_budget(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """The model that `make` builds from the settings of a file, in no more calls than any model that is used takes."""
+    with limited_calls():
+        return to_meta(on_meta(make))
 
 
 def to_meta(module: torch.nn.Module) -> torch.nn.Module:

@@ -22,7 +22,8 @@ class LoadedModel:
     """An architecture without its weights, and what its source tells of its inputs.
 
     `module` has its parameters and buffers on the meta device. `inputs` is None where the source tells nothing;
-    `fixed_batch` is the only batch size at which an export with a static batch dimension can be traced.
+    `fixed_batch` is the only batch size at which an export with a static batch dimension can be traced; `notes` are
+    sentences about what of the source was left out.
     """
 
     module: torch.nn.Module
@@ -31,3 +32,4 @@ class LoadedModel:
     inputs: tuple[InputSpec, ...] | None = None
     inputs_source: str = ""
     fixed_batch: int | None = None
+    notes: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from estimator.base import budget
 from estimator.workload.formulas import OpFacts, convolution_of
 from estimator.workload.guesses import READS_VALUES, Guesses
 from estimator.workload.kinds import product_of
@@ -51,6 +52,8 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._first_nodes, self._layers_of_nodes = [_get_sequence_nr()], [("", "")]
         self._facts: dict[Any, tuple[OpFacts, Result]] = {}
         self._seen: dict[Hashable, tuple[Callable[[], Any], Callable[..., Op] | None]] = {}
+        self._ops_left = budget.Budget(budget.MAX_OPS, "ops")
+        self._calls_left = budget.Budget(budget.MAX_LAYER_CALLS, "calls of layers")
 
     @contextlib.contextmanager
     def following_layers(self) -> Iterator[None]:
@@ -64,6 +67,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             after.remove()
 
     def _enter(self, module: nn.Module, args: Any) -> None:
+        self._calls_left.spend()
         self.module_calls += 1
         self.entered = self._layers.get(id(module)) or (self._stack[-1][0], type(module).__name__)
         self._stack.append(self.entered)
@@ -86,6 +90,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        self._ops_left.spend()
         kwargs, packet = kwargs or {}, func._overloadpacket
         if packet in READS_VALUES:
             return self.guesses.read(func, args, kwargs, self._stack[-1][0], len(self.ops))

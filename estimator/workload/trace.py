@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
+from estimator.base.budget import Exhausted, too_much_to_trace
 from estimator.base.errors import FOREIGN_ERRORS, InputError, ScenarioError
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues
@@ -121,6 +122,8 @@ def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
     """The model's own code may raise anything, or exit: that becomes `_Stopped`; the user's interrupt does not."""
     try:
         yield
+    except Exhausted as error:
+        raise too_much_to_trace(error) from error
     except (Exception, SystemExit) as error:
         raise _Stopped(error, recorder.entered) from error
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
+from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line, told
-from estimator.sources.building import offline_and_quiet, on_meta, to_meta
+from estimator.sources.building import foreign_code, offline_and_quiet, on_meta, to_meta
 from estimator.sources.inputs import InputSpec
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.sources.loaded import LoadedModel
@@ -66,9 +66,6 @@ def _unknown(package: str, name: str, known: list[str]) -> ModelFileError:
 
 
 def _built(name: str, make: Any) -> torch.nn.Module:
-    try:
-        with offline_and_quiet():
-            module: torch.nn.Module = to_meta(on_meta(make))
-    except FOREIGN_ERRORS as error:
-        raise ModelFileError(f"{name} cannot be built ({told(error)}): try another version of its library") from error
+    with foreign_code(lambda why: f"{name} cannot be built ({why}): try another version of its library"):
+        module: torch.nn.Module = to_meta(on_meta(make))
     return module

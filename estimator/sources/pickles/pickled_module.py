@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.base.words import one_line, told
+from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
 from estimator.sources.pickles import allowed
 from estimator.sources.pickles.pickle_data import Global, Made, PickleProgram
@@ -184,6 +185,7 @@ class _Rebuild:
             self._fill_module(created, cls, state)
         else:
             created.__dict__.update({name: self.value(item) for name, item in state.items()})
+            config_bounds.check(created.__dict__, f"the {cls.__name__} in the file")
             if created.__dict__.get("_attn_implementation_internal") not in (None, "eager", "sdpa"):
                 created.__dict__["_attn_implementation_internal"] = "sdpa"  # flash kernels need a GPU and the hub
         return created
