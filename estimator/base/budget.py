@@ -1,6 +1,6 @@
-"""How much work a model may ask for, building and tracing alike, counted and not timed: the answer is the same anywhere.
+"""How much work a model may ask for, building and tracing alike, counted and not timed: the same anywhere.
 
-`MAX_BUILD_CALLS`, `MAX_OPS` and `MAX_LAYER_CALLS` are the numbers to change. What exceeds them is refused in a sentence.
+`MAX_BUILD_CALLS`, `MAX_OPS` and `MAX_LAYER_CALLS` are the numbers to change; what exceeds them is one sentence.
 """
 
 from __future__ import annotations

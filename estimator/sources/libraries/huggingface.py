@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,4 +195,5 @@ def _diffusers_model(config: dict[str, Any]) -> tuple[torch.nn.Module, tuple[str
                 f"the installed diffusers has no model {one_line(name, 60)}: upgrade diffusers, or {NAME_THE_CODE}"
             )
         kept = config_keys.of_diffusers(config, cls)
-        return on_meta_in_budget(lambda: cls.from_config(kept.settings)), kept.note()
+        build = partial(cls.from_config, kept.settings)  # type: ignore[attr-defined]
+        return on_meta_in_budget(build), kept.note()
