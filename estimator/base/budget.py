@@ -1,6 +1,6 @@
-"""How much work a model may ask for, building and tracing alike, counted and not timed: the answer is the same anywhere.
+"""How much work a model may ask for, building and tracing alike, counted and not timed: the same anywhere.
 
-`MAX_BUILD_CALLS`, `MAX_OPS` and `MAX_LAYER_CALLS` are the numbers to change. What exceeds them is refused in a sentence.
+`MAX_BUILD_CALLS`, `MAX_OPS` and `MAX_LAYER_CALLS` are the numbers to change; what exceeds them is one sentence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ The largest of timm and transformers take about 1,600,000 (tables of relative po
 MAX_OPS = 600_000
 """Ops in one pass. A training step of 80 transformer layers takes 17,000; Mamba's loop over 512 tokens 500,000."""
 
-MAX_LAYER_CALLS = 40_000
+MAX_LAYER_CALLS = 20_000
 """Calls of layers in one pass, each of which brings several ops. 80 transformer layers make 1,400."""
 
 _REMEDY = "check the sizes in its config or file, or give a smaller model or input"

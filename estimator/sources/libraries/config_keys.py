@@ -118,9 +118,9 @@ def _of_list(
         if key not in named or (_reaches(key, value) and not special):
             dropped.append(key)
             continue
-        value = inner(key, value)
-        if value is not _LEFT_OUT:
-            kept[key] = value
+        item = inner(key, value)
+        if item is not _LEFT_OUT:
+            kept[key] = item
     return kept
 
 

@@ -194,4 +194,5 @@ def _diffusers_model(config: dict[str, Any]) -> tuple[torch.nn.Module, tuple[str
                 f"the installed diffusers has no model {one_line(name, 60)}: upgrade diffusers, or {NAME_THE_CODE}"
             )
         kept = config_keys.of_diffusers(config, cls)
-        return on_meta_in_budget(lambda: cls.from_config(kept.settings)), kept.note()
+        make: Any = cls
+        return on_meta_in_budget(lambda: make.from_config(kept.settings)), kept.note()
