@@ -22,7 +22,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
 from estimator.base.budget import Exhausted, too_much_to_trace
-from estimator.base.errors import FOREIGN_ERRORS, InputError, ScenarioError
+from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues
 from estimator.workload.loss import assumed_loss
@@ -124,6 +124,8 @@ def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
         yield
     except Exhausted as error:
         raise too_much_to_trace(error) from error
+    except JoulecastError:  # a program read as data says itself what is wrong with it
+        raise
     except (Exception, SystemExit) as error:
         raise _Stopped(error, recorder.entered) from error
 

@@ -18,6 +18,8 @@ LayerScope = Callable[[str, str], None]
 """Told, before each op, the path and the type of the layer that the op belongs to in the exported model."""
 
 _KEYWORD = 2
+_DEEPEST = 100
+"""Layers within layers: torch walks them by recursion, a few frames for each."""
 
 
 class Pt2Module(torch.nn.Module):
@@ -74,6 +76,8 @@ class Pt2Module(torch.nn.Module):
     def _owner(self, name: str) -> tuple[torch.nn.Module, str]:
         """The (empty) submodule that holds the parameter `name`, and the last part of the name."""
         *path, leaf = name.split(".")
+        if len(path) > _DEEPEST:
+            raise ModelFileError(f"the .pt2 file nests its layers more deeply than any model: {NAME_THE_CODE}")
         owner: torch.nn.Module = self
         for part in path:
             if part not in owner._modules:

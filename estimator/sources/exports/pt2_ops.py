@@ -12,6 +12,7 @@ import torch
 
 from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line
+from estimator.sources.exports import pt2_bounds
 from estimator.sources.loaded import NAME_THE_CODE
 
 _TENSOR_OP = re.compile(r"torch\.ops\.(aten|prims|torchvision)\.(\w+)\.(\w+)")
@@ -117,21 +118,5 @@ def call(
             kwargs["device"] = device
     elif not any(isinstance(arg, (torch.Tensor, list)) for arg in [*args, *kwargs.values()]):
         raise ModelFileError(f"the .pt2 file calls {function} without a tensor: {NAME_THE_CODE}")
-    if _pieces(function, args) > max(results, 1):
-        raise ModelFileError(f"the .pt2 file calls {function} for more results than it lists: {NAME_THE_CODE}")
+    pt2_bounds.check(function, args, kwargs, results)
     return function(*args, **kwargs)
-
-
-def _pieces(function: torch._ops.OpOverload, args: list[Any]) -> int:
-    """Into how many tensors a splitting op cuts its input."""
-    name = function._schema.name.removeprefix("aten::")
-    if name not in ("unbind", "split", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "split_with_sizes"):
-        return 1
-    tensor = args[0]
-    how = args[1] if name != "unbind" and len(args) > 1 else 1
-    dim = args[1 if name == "unbind" else 2] if len(args) > (1 if name == "unbind" else 2) else 0
-    if isinstance(how, (list, tuple)):
-        return len(how)
-    if "chunk" in name or name == "tensor_split":
-        return min(int(how), max(1, int(tensor.shape[dim])))
-    return math.ceil(int(tensor.shape[dim]) / max(1, int(how)))

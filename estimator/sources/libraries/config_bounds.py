@@ -48,7 +48,7 @@ def check(config: Mapping[str, Any], where: str, depth: int = 0) -> None:
 def _sum_of(value: Any, depth: int) -> float:
     """The numbers in a value and in the lists within it, added up."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return abs(value) if math.isfinite(value) else 0.0
+        return abs(value) if isinstance(value, int) or math.isfinite(value) else 0.0
     if isinstance(value, (list, tuple)) and depth < _DEEPEST:
         return sum(_sum_of(part, depth + 1) for part in value)
     return 0.0

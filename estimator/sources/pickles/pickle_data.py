@@ -18,6 +18,10 @@ from typing import IO, Any
 MAX_INSTRUCTIONS = 3_000_000
 """A pickled model takes about 30,000 instructions per hundred layers; each can cost about a hundred bytes."""
 
+MAX_UNUSUAL_KEYS = 5_000
+"""Keys of dicts and sets that a file can choose to be of one hash: a dict of n such takes n^2 / 2 comparisons."""
+
+_SMALL = 2**31
 _PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "commands": "subprocess"}
 _DICTS = {("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "Counter")}
 _SETS = {("builtins", "set"), ("builtins", "frozenset")}
@@ -89,6 +93,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.unusual_keys = 0
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one instruction."""
@@ -147,7 +152,7 @@ class _Machine:
 
     def marked_frozenset(self, _: Any) -> None:
         items = self.pop_mark()
-        self.stack.append(frozenset(map(_hashable, items)))
+        self.stack.append(frozenset(map(self._key, items)))
 
     def append(self, _: Any) -> None:
         self._extend([self.stack.pop()])
@@ -172,13 +177,25 @@ class _Machine:
         if type(target) not in (dict, OrderedDict) or len(items) % 2:
             raise PickleError("its pickle program sets items of what is no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_hashable(key)] = value
+            target[self._key(key)] = value
+
+    def _key(self, key: Any) -> Any:
+        """`key`, where hashing it is cheap and safe: a nested tuple's hash could overflow the C stack, and others than
+        text and small integers can be chosen so that all of them collide."""
+        parts = key if type(key) is tuple else (key,)
+        if not all(part is None or isinstance(part, (str, bytes, int, float, Global, Made)) for part in parts):
+            raise PickleError("its pickle program uses a key that no model needs")
+        if not (isinstance(key, (str, bytes, Global, Made)) or (isinstance(key, int) and abs(key) < _SMALL)):
+            self.unusual_keys += 1
+            if self.unusual_keys > MAX_UNUSUAL_KEYS:
+                raise PickleError(f"it has over {MAX_UNUSUAL_KEYS:,} keys that are neither text nor small integers")
+        return key
 
     def add_items(self, _: Any) -> None:
         items = self.pop_mark()
         if type(self.stack[-1]) is not set:
             raise PickleError("its pickle program adds items to what is no set")
-        self.stack[-1].update(map(_hashable, items))
+        self.stack[-1].update(map(self._key, items))
 
     def global_name(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
@@ -223,7 +240,7 @@ class _Machine:
             if args and name[1] == "OrderedDict":
                 self._set_items([part for pair in args[0] for part in pair])
         elif name in _SETS:
-            self.stack.append({_hashable(item) for item in (args[0] if args else ())})
+            self.stack.append({self._key(item) for item in (args[0] if args else ())})
         else:
             self.stack.append(Made(maker, args, called))
 
@@ -233,14 +250,6 @@ class _Machine:
             target.state = state
         elif not isinstance(target, (OrderedDict, set)):  # whose attributes no model needs
             raise PickleError("its pickle program sets the state of what is no object")
-
-
-def _hashable(key: Any) -> Any:
-    """`key`, where hashing it is cheap and safe (the hash of a deeply nested tuple could overflow the C stack)."""
-    parts = key if type(key) is tuple else (key,)
-    if not all(part is None or isinstance(part, (str, bytes, int, float, Global, Made)) for part in parts):
-        raise PickleError("its pickle program uses a key that no model needs")
-    return key
 
 
 _IGNORED = {"PROTO", "FRAME"}

@@ -72,7 +72,10 @@ def _numpy_scalar(args: tuple[Any, ...], value: Value) -> bool | int | float:
         raise ModelFileError(
             "the file holds a number of NumPy of an unknown type: save the model again with plain numbers"
         )
-    number: bool | int | float = struct.unpack("<" + _NUMPY_FORMATS[kind], value(content))[0]
+    content = value(content)
+    if not isinstance(content, bytes) or len(content) != struct.calcsize("<" + _NUMPY_FORMATS[kind]):
+        raise ModelFileError("the file holds a number of NumPy without its bytes: save the model again")
+    number: bool | int | float = struct.unpack("<" + _NUMPY_FORMATS[kind], content)[0]
     return number
 
 
