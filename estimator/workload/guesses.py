@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,11 @@ class Guesses:
         """`args` of an op, those of `x[mask]` with every element of the mask selected."""
         if packet not in _INDEXING or not any(i is not None and i.dtype == torch.bool for i in args[1]):
             return args
-        known = [self.known.selected(i) for i in args[1] if i is not None and i.dtype == torch.bool]
-        if self.allowed and all(i is not None for i in known):
-            return (args[0], _expanded(args[1], known), *args[2:])
+        if self.allowed:
+            masks = [i for i in args[1] if i is not None and i.dtype == torch.bool]
+            known = [found for i in masks if (found := self.known.selected(i)) is not None]
+            if len(known) == len(masks):
+                return (args[0], _expanded(args[1], known), *args[2:])
         over = self._ends_loop("mask", layer, ops)
         if not (over or _in_autograd()):
             self._counts["a boolean mask", layer, f"every element selected {_UPPER}"] += 1
@@ -207,11 +209,12 @@ def _selected(indices: Sequence[Tensor | None], over: bool) -> list[Tensor | Non
     return out
 
 
-def _expanded(indices: Sequence[Tensor | None], known: Sequence[list[Tensor] | None]) -> list[Tensor | None]:
+def _expanded(indices: Sequence[Tensor | None], known: Iterable[list[Tensor]]) -> list[Tensor | None]:
     """`x[mask]` with each boolean mask as the index tensors that it is known to stand for."""
-    out, masks = list[Tensor | None](), iter(known)
+    out: list[Tensor | None] = []
+    masks = iter(known)
     for i in indices:
-        out += (next(masks) or []) if i is not None and i.dtype == torch.bool else [i]
+        out += next(masks) if i is not None and i.dtype == torch.bool else [i]
     return out
 
 

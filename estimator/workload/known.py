@@ -6,7 +6,7 @@ elements follow from constants alone are computed beside the trace, on the CPU, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class KnownValues:
     """The tensors of one trace whose elements are known, with their elements."""
 
     def __init__(self) -> None:
-        self._values = WeakIdKeyDictionary()
+        self._values: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()
         self._spoiled: dict[
             int, Tensor
         ] = {}  # storages that an unknown value was written to (kept: an id is used again)
@@ -132,4 +132,4 @@ def _on_cpu(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _storage(t: Tensor) -> int:
-    return t.untyped_storage()._cdata
+    return int(t.untyped_storage()._cdata)

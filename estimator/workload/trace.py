@@ -27,6 +27,7 @@ from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
 from estimator.workload.loss import assumed_loss
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
+from estimator.workload.placement import placed
 from estimator.workload.recorder import OpRecorder, tensors_in
 from estimator.workload.ways import dearest
 
@@ -172,6 +173,7 @@ def recording(
             stack.enter_context(_quiet())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.device(device))
+        stack.enter_context(placed(device))
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
         ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
