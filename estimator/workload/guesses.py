@@ -1,6 +1,6 @@
 """Values that only data would tell: what is guessed in their place, and how the guesses are told.
 
-Every guess is stated (true, present, 1, all different, repeated once), and a loop on a guessed value is ended.
+Every guess is stated (true or false, present, 1, all different, repeated once), and a loop on a guessed value is ended.
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+from estimator.workload.known import KnownValues
 
 aten = torch.ops.aten
 
@@ -36,6 +38,7 @@ LOOP = "a loop on a tensor's value"
 """How the guess begins that a loop ends."""
 
 _TRACER = str(Path(__file__).with_name("trace.py"))
+_CONDITIONS = frozenset({"a condition", "equal"})
 _UPPER = "(an upper bound)"
 _TAKEN = {
     "nonzero": f"every element kept {_UPPER}",
@@ -75,11 +78,31 @@ class _Place:
         return True
 
 
-class Guesses:
-    """Makes the guesses of one trace, where `allowed`, and keeps count of them."""
+@dataclass
+class Ways:
+    """How one trace answers conditions on unknown values: all alike, but for those at `flipped` places of the code.
 
-    def __init__(self, allowed: bool) -> None:
-        self._allowed = allowed
+    `asked` are the places that were asked, the last one last; `why` is what a guess says of the way that was taken.
+    """
+
+    answer: bool = True
+    flipped: frozenset[Hashable] = frozenset()
+    asked: dict[Hashable, None] = field(default_factory=dict)
+    why: str = ""
+
+    def take(self, place: Hashable) -> bool:
+        """The answer at `place`, which counts as asked."""
+        self.asked.pop(place, None)
+        self.asked[place] = None
+        return self.answer is not (place in self.flipped)
+
+
+class Guesses:
+    """Makes the guesses of one trace, and keeps count of them; where `ways` is None, none is allowed."""
+
+    def __init__(self, ways: Ways | None) -> None:
+        self._ways = ways
+        self.known = KnownValues()
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._places: dict[Hashable, _Place] = {}
 
@@ -93,22 +116,35 @@ class Guesses:
         Raises `NeedsValues` where no guess is allowed, `EndlessLoop` where guesses never end a loop.
         """
         name, t = func._overloadpacket.__name__, args[0]
-        if not self._allowed:
+        if self._ways is None:
             raise NeedsValues(name)
+        known = self.known.result(func, args, kwargs)
+        if known is not None:
+            return known
         try:
             return func(*args, **kwargs)  # FakeTensorMode knows constants
         except (DataDependentOutputException, DynamicOutputShapeException, NotImplementedError, RuntimeError):
-            over = self._ends_loop(name, layer, ops)
-            guess = _guess(name, t, over)
+            what, over = _asked(name, t), self._ends_loop(name, layer, ops)
+            condition = self._ways.take((name, *_callers_place())) if what in _CONDITIONS else True
+            guess = _guess(name, t, condition is over)
         if not over:
-            what = _asked(name, t)
             self._counts[what, layer, _TAKEN.get(name, str(guess).removesuffix(".0"))] += 1
         return guess
+
+    @property
+    def allowed(self) -> bool:
+        """Whether values may be guessed, so that it is worth knowing which need not be."""
+        return self._ways is not None
 
     def whole_masks(self, packet: Any, args: tuple[Any, ...], layer: str, ops: int) -> tuple[Any, ...]:
         """`args` of an op, those of `x[mask]` with every element of the mask selected."""
         if packet not in _INDEXING or not any(i is not None and i.dtype == torch.bool for i in args[1]):
             return args
+        if self.allowed:
+            masks = [i for i in args[1] if i is not None and i.dtype == torch.bool]
+            known = [found for i in masks if (found := self.known.selected(i)) is not None]
+            if len(known) == len(masks):
+                return (args[0], _expanded(args[1], known), *args[2:])
         over = self._ends_loop("mask", layer, ops)
         if not (over or _in_autograd()):
             self._counts["a boolean mask", layer, f"every element selected {_UPPER}"] += 1
@@ -120,9 +156,12 @@ class Guesses:
         for (what, layer, taken), n in self._counts.items():
             alike.setdefault((what, re.sub(r"\b\d+\b", "*", layer), taken), Counter())[layer] += n
         return tuple(
-            _sentence(what, pattern if len(layers) > 1 else next(iter(layers)), taken, layers.total())
+            _sentence(what, pattern if len(layers) > 1 else next(iter(layers)), self._why(what, taken), layers.total())
             for (what, pattern, taken), layers in alike.items()
         )
+
+    def _why(self, what: str, taken: str) -> str:
+        return f"{taken} ({self._ways.why})" if what in _CONDITIONS and self._ways and self._ways.why else taken
 
     def _ends_loop(self, name: str, layer: str, ops: int) -> bool:
         if _in_autograd():
@@ -167,6 +206,15 @@ def _selected(indices: Sequence[Tensor | None], over: bool) -> list[Tensor | Non
         mask = i is not None and i.dtype == torch.bool
         n = 0 if over or i is None else i.numel()
         out += [i.new_empty(n, dtype=torch.long)] * i.dim() if mask and i is not None else [i]
+    return out
+
+
+def _expanded(indices: Sequence[Tensor | None], known: Iterable[list[Tensor]]) -> list[Tensor | None]:
+    """`x[mask]` with each boolean mask as the index tensors that it is known to stand for."""
+    out: list[Tensor | None] = []
+    masks = iter(known)
+    for i in indices:
+        out += next(masks) if i is not None and i.dtype == torch.bool else [i]
     return out
 
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from estimator.base import budget
 from estimator.workload.formulas import OpFacts, convolution_of
-from estimator.workload.guesses import READS_VALUES, Guesses
+from estimator.workload.guesses import READS_VALUES, Guesses, Ways
 from estimator.workload.kinds import product_of
 from estimator.workload.memo import Result, call_key, maker_of, result_of
 from estimator.workload.ops import CONTRACTIONS, Convolution, Layout, Op, Phase
@@ -39,12 +39,12 @@ def tensors_in(values: Any, into: list[Tensor]) -> list[Tensor]:
 class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down every op that is dispatched while it is active, with the layer that called it."""
 
-    def __init__(self, layers: dict[int, tuple[str, str]], guess: bool) -> None:
+    def __init__(self, layers: dict[int, tuple[str, str]], ways: Ways | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ops: list[Op] = []
         self.module_calls = 0
         self.uncovered: Counter[str] = Counter()
-        self.guesses = Guesses(allowed=guess)
+        self.guesses = Guesses(ways)
         self.loss = ""
         self.entered = ("", "")
         self._layers = layers
@@ -100,7 +100,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             known = self._facts[func] = OpFacts.of(func), result_of(func)
         facts, result = known
         if facts.free and result == "other":
-            return func(*args, **kwargs)
+            return self._followed(func, args, kwargs, func(*args, **kwargs))
         key = call_key(func, args, kwargs) if result != "other" else None
         seen = self._seen.get(key) if key else None
         if seen is not None:
@@ -119,6 +119,12 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.ops.append(op(phase, layer=layer, layer_type=layer_type))
             if facts.kind == "uncovered":
                 self.uncovered[str(func._overloadpacket)] += 1
+        return self._followed(func, args, kwargs, out)
+
+    def _followed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """`out`, whose elements are worked out where values are read and constants tell them."""
+        if self.guesses.allowed:
+            self.guesses.known.follow(func, args, kwargs, out)
         return out
 
     def _place(self) -> tuple[Phase, tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 The model runs once on meta tensors under a dispatch mode that writes every operation down. A model that reads the
 VALUES of tensors cannot run there; it is traced again under `FakeTensorMode`, which knows constants, and what is
-really data-dependent is guessed (true, present, 1) and reported in `Workload.guesses`.
+really data-dependent is guessed (the dearer way, present, 1) and reported in `Workload.guesses`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from torch.utils._pytree import tree_map
 from estimator.base.budget import Exhausted, too_much_to_trace
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError
 from estimator.workload.fused import FuseCalls
-from estimator.workload.guesses import EndlessLoop, NeedsValues
+from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
 from estimator.workload.loss import assumed_loss
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
+from estimator.workload.placement import placed
 from estimator.workload.recorder import OpRecorder, tensors_in
+from estimator.workload.ways import dearest
 
 
 @dataclass(frozen=True)
@@ -159,16 +161,16 @@ def recording(
     dtype: torch.dtype,
     *,
     fake: bool = False,
-    guess: bool = False,
+    ways: Ways | None = None,
 ) -> Iterator[tuple[OpRecorder, tuple[Any, ...], dict[str, Any]]]:
     """While active, what `module` does is written down: the recorder, and the inputs to call it with.
 
     Its parameters and buffers are stand-ins without data; those named in `trainable` ask for a gradient. None is
     inference: parameters ask for one as they do in the module, since PyTorch chooses kernels by it, but no graph is
-    built. `fake` traces under `FakeTensorMode`, `guess` lets values that nobody knows be guessed.
+    built. `fake` traces under `FakeTensorMode`; `ways` lets values that nobody knows be guessed, and says how.
     """
     device = "cpu" if fake else "meta"
-    recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, guess=guess)
+    recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, ways)
     if hasattr(module, "layer_scope"):
         module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
     with contextlib.ExitStack() as stack:
@@ -176,12 +178,15 @@ def recording(
             stack.enter_context(_quiet())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.device(device))
+        stack.enter_context(placed(device))
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
         ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
         def on_device(t: Any) -> Any:
             return torch.empty_like(t, device=device) if isinstance(t, Tensor) else t
 
+        if ways is not None:
+            recorder.guesses.known.buffers(ghosts, module.named_buffers(remove_duplicate=False))
         args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
         stack.enter_context(recorder.following_layers())
         stack.enter_context(torch.set_grad_enabled(trainable is not None))
@@ -199,10 +204,10 @@ def _run(
     dtype: torch.dtype,
     *,
     fake: bool = False,
-    guess: bool = False,
+    ways: Ways | None = None,
 ) -> OpRecorder:
     """One pass under the recorder, as in `recording`. Raises `_Stopped` where the model's code raises."""
-    with recording(module, inputs, trainable, dtype, fake=fake, guess=guess) as (recorder, args, kwargs):
+    with recording(module, inputs, trainable, dtype, fake=fake, ways=ways) as (recorder, args, kwargs):
         _one_pass(module, args, kwargs, recorder, trainable)
     return recorder
 
@@ -242,7 +247,7 @@ def _guessing_all(
 ) -> OpRecorder:
     """The last resort, for a model with plain tensors on meta, which do not mix with fake ones on the CPU."""
     try:
-        return _run(module, inputs, trainable, dtype, guess=True)
+        return dearest(lambda ways: _run(module, inputs, trainable, dtype, ways=ways), FAILURES)
     except FAILURES as failure:
         raise _does_not_fit(failure, inputs) from failure
 
@@ -253,7 +258,7 @@ def _traced(module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | 
         return _run(module, inputs, trainable, dtype)
     except FAILURES as on_meta:
         try:
-            return _run(module, inputs, trainable, dtype, fake=True, guess=True)
+            return dearest(lambda ways: _run(module, inputs, trainable, dtype, fake=True, ways=ways), FAILURES)
         except FAILURES as on_fake:
             if _raised(on_fake, EndlessLoop):
                 raise _does_not_fit(on_fake, inputs) from on_fake

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import nn
@@ -56,6 +58,11 @@ NETS = {
 }
 
 
+def _facts(workload):
+    """All that a workload says: two of them are told apart by identity."""
+    return [getattr(workload, field.name) for field in fields(workload)]
+
+
 def _without(monkeypatch):
     monkeypatch.setattr("estimator.workload.recorder.call_key", lambda func, args, kwargs: None)
 
@@ -67,7 +74,7 @@ def test_the_memo_changes_nothing(monkeypatch, name, run):
     net = on_meta(build)
     remembered = run(net, meta(*shape))
     _without(monkeypatch)
-    assert run(net, meta(*shape)) == remembered
+    assert _facts(run(net, meta(*shape))) == _facts(remembered)
     assert len(remembered.ops) > 2
 
 
@@ -76,7 +83,7 @@ def test_the_same_tensor_twice_is_read_once(monkeypatch):
     remembered = forward(net, meta(3, 4), meta(3, 4))
     assert [op.bytes_read for op in named(remembered, "mul")] == [48, 96, 48, 96]  # 3 x 4 x 4 bytes
     _without(monkeypatch)
-    assert forward(net, meta(3, 4), meta(3, 4)) == remembered
+    assert _facts(forward(net, meta(3, 4), meta(3, 4))) == _facts(remembered)
 
 
 def test_equal_numbers_of_unlike_types_are_told_apart(monkeypatch):
@@ -84,4 +91,4 @@ def test_equal_numbers_of_unlike_types_are_told_apart(monkeypatch):
     remembered = forward(net, meta(3, 4, dtype=torch.int64))
     assert [op.bytes_written for op in named(remembered, "add")] == [96, 48, 96, 96]  # int64, but float32 for 1.0
     _without(monkeypatch)
-    assert forward(net, meta(3, 4, dtype=torch.int64)) == remembered
+    assert _facts(forward(net, meta(3, 4, dtype=torch.int64))) == _facts(remembered)

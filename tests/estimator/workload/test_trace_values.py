@@ -16,7 +16,7 @@ from tests.estimator.tracing import Calls, forward, meta, named, on_meta, step
     ("call", "guess"),
     [
         (lambda m, x: m.a(x) if x.sum().item() > 0 else x, ".item() in the model: 1"),
-        (lambda m, x: m.a(x) if x.sum() > 0 else x, "a condition in the model: True"),
+        (lambda m, x: m.a(x) if x.sum() > 0 else x, "a condition in the model: True (the dearer way: an upper bound)"),
         (lambda m, x: m.a(x)[:, : int(x.long().max())], ".item() in the model: 1"),
         (lambda m, x: m.a(x) * x[0].tolist()[0], ".item() in the model: 1 (4 times)"),
         # (its gradient is an op with the same mask, and no second guess)
@@ -30,7 +30,10 @@ from tests.estimator.tracing import Calls, forward, meta, named, on_meta, step
             lambda m, x: torch.masked_select(m.a(x), x > 0),
             "masked_select in the model: every element selected (an upper bound)",
         ),
-        (lambda m, x: m.a(x) if torch.equal(x, x + 1) else x, "equal in the model: True"),
+        (
+            lambda m, x: m.a(x) if torch.equal(x, x + 1) else x,
+            "equal in the model: True (the dearer way: an upper bound)",
+        ),
         (
             lambda m, x: m.a(x).repeat_interleave(x[:, 0].long(), 0),
             "repeat_interleave in the model: every element repeated once (data may repeat it more or less often)",
