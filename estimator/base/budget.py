@@ -13,8 +13,8 @@ from typing import Any
 
 from estimator.base.errors import ModelFileError
 
-MAX_BUILD_CALLS = 5_000_000
-"""Calls and returns of functions while a model is built: layers, parameters and rounds of loops alike. About 5 s.
+MAX_BUILD_CALLS = 2_500_000
+"""Calls and returns of functions while a model is built: layers, parameters and rounds of loops alike. A few seconds.
 
 The largest of timm and transformers take about 1,600,000 (tables of relative positions, not layers)."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from estimator.base.errors import InputError
-from estimator.sources.inputs import InputSpec, lazy_layers, of_first_layer
+from estimator.base.words import told
+from estimator.sources.inputs import FORMS, InputSpec, lazy_layers, of_first_layer
 from estimator.sources.libraries.library_inputs import inputs_of_library_model
 
 if TYPE_CHECKING:
@@ -24,4 +25,10 @@ def guess_inputs(module: torch.nn.Module) -> tuple[tuple[InputSpec, ...], str]:
         found = inputs_of_library_model(module)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # settings of an unexpected kind
         found = None
-    return found or of_first_layer(module)
+    try:
+        return found or of_first_layer(module)
+    except AttributeError as error:  # a layer of a file, without what its class gives every layer
+        raise InputError(
+            f"a layer of the model does not tell its sizes ({told(error)}): give one sample's shape with `--input`, "
+            f"{FORMS}, or save the model again with the installed version of its library"
+        ) from error

@@ -8,8 +8,12 @@ import json
 import pickle
 
 import pytest
+import torch
+from torch import nn
 
+from estimator.base.errors import InputError
 from estimator.sources import load
+from estimator.sources.guessing import guess_inputs
 from tests.security.conftest import attacks
 
 
@@ -58,3 +62,11 @@ def test_a_setting_that_the_architecture_does_not_have_is_left_out_and_said(dire
 )
 def test_sizes_that_no_model_has_are_refused(directory, refused, config):
     refused(directory(**config))
+
+
+def test_a_layer_without_its_sizes_is_told_in_a_sentence():
+    with torch.device("meta"):
+        layer = nn.Linear(4, 4)
+    del layer.in_features
+    with pytest.raises(InputError, match="does not tell its sizes.*--input"):
+        guess_inputs(nn.Sequential(layer))

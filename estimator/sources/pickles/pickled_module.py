@@ -7,14 +7,12 @@ are refused, and what is not needed for shapes (classes and partial functions ke
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import functools
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from estimator.base.errors import FOREIGN_ERRORS, InputError, ModelFileError
+from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.base.words import one_line, told
-from estimator.sources.guessing import guess_inputs
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
 from estimator.sources.pickles import allowed
@@ -70,8 +68,6 @@ def module_of(program: PickleProgram) -> torch.nn.Module:
         if not isinstance(module, torch.nn.Module):
             raise ModelFileError(_no_module_message(value))
         _check_tree(module, {})
-        with contextlib.suppress(InputError):  # where no layer tells the input; a layer without its attributes raises
-            guess_inputs(module)
     except RecursionError:
         raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
     except FOREIGN_ERRORS as error:
