@@ -68,5 +68,5 @@ def test_a_layer_without_its_sizes_is_told_in_a_sentence():
     with torch.device("meta"):
         layer = nn.Linear(4, 4)
     del layer.in_features
-    with pytest.raises(InputError, match="does not tell its sizes.*--input"):
+    with pytest.raises(InputError, match=r"does not tell its sizes.*--input"):
         guess_inputs(nn.Sequential(layer))
