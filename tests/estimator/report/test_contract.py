@@ -99,7 +99,7 @@ def test_what_was_not_counted_and_what_was_guessed_is_told():
     net = Calls(lambda _, x: torch.fft.rfft(x).abs() if x.sum() > 0 else x)
     workload = to_dict(estimate(net, Scenario(hardware="i9-9900k", inputs=("16",))))["workload"]
     assert workload["uncovered_ops"] == ["aten._fft_r2c"]
-    assert workload["guesses"] == ["a condition in the model: True"]
+    assert workload["guesses"] == ["a condition in the model: True (the dearer way: an upper bound)"]
 
 
 def test_statuses_are_the_contracts(footprint):
