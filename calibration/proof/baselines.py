@@ -56,4 +56,4 @@ def theta_of(row: Row, rows: Sequence[Row]) -> float | None:
         return of.device, of.model, of.dtype, of.workload.batch_size
 
     inference = next((r for r in rows if r.phase == "inference" and key(r) == key(row)), None)
-    return None if inference is None else THETA * inference.energy_j
+    return None if inference is None or inference.energy_j is None else THETA * inference.energy_j

@@ -87,11 +87,21 @@ def _cases(split: _Split, rows: Sequence[Row]) -> Iterator[Case]:
             yield from _theirs(named, known, target, rows)
 
 
-def cases(rows: Sequence[Row]) -> Iterator[Case]:
-    """Ours and the baselines' predictions for all `rows`, in both splits."""
+def _by_device(held: Sequence[HeldOut]) -> _Split:
+    return _Split(
+        "device left out",
+        held,
+        lambda of, target: spread_of_devices(errors_by_device(of, target)),
+        lambda h, o: o.group != h.group,
+        lambda h, row: row.phase == h.row.phase and row.device != h.group,
+    )
+
+
+def cases(rows: Sequence[Row], ops: Sequence[Row] = ()) -> Iterator[Case]:
+    """Ours and the baselines' predictions for all `rows`, in both splits, and for single `ops`, by device."""
     for kind in COEFFICIENTS:
-        of_kind = [row for row in rows if kind_of(row) == kind]
-        by_device = devices_left_out(of_kind, kind)
+        of_kind, beside = [row for row in rows if kind_of(row) == kind], ops if kind == "gpu" else ()
+        by_device = devices_left_out(of_kind, kind, beside)
         few = {target: spread_of(errors(by_device, target)) for target in TARGETS}
 
         def of_networks(held: Sequence[HeldOut], target: Target, few: Mapping[Target, float] = few) -> float:
@@ -100,23 +110,19 @@ def cases(rows: Sequence[Row]) -> Iterator[Case]:
         yield from _cases(
             _Split(
                 NETWORK,
-                networks_left_out(of_kind, kind),
+                networks_left_out(of_kind, kind, beside),
                 of_networks,
                 lambda h, o: dataset_of(o.row) == dataset_of(h.row) and o.group != h.group,
                 lambda h, row: dataset_of(row) == dataset_of(h.row) and row.network != h.group,
             ),
             of_kind,
         )
-        yield from _cases(
-            _Split(
-                "device left out",
-                by_device,
-                lambda of, target: spread_of_devices(errors_by_device(of, target)),
-                lambda h, o: o.group != h.group,
-                lambda h, row: row.phase == h.row.phase and row.device != h.group,
-            ),
-            of_kind,
-        )
+        yield from _cases(_by_device(by_device), of_kind)
+        of_ops = devices_left_out(beside, kind, of_kind)
+        for phase in dict.fromkeys(row.phase for row in beside):
+            yield from _cases(
+                _by_device([h for h in of_ops if h.row.phase == phase]), [row for row in beside if row.phase == phase]
+            )
 
 
 def shipped(rows: Sequence[Row]) -> Iterator[Case]:

@@ -64,7 +64,7 @@ def pairs_of(rows: Sequence[Row]) -> Iterator[Pairs]:
 
 def _costs(machine: Machine, phase: str, profile: HardwareProfile) -> Iterator[tuple[Cost, float]]:
     for row in machine.rows:
-        if row.phase == phase:
+        if row.phase == phase and row.energy_j is not None:
             estimate = price(row.workload, profile.model)
             yield Cost(estimate.energy_j, profile.name, estimate.bound_shares, (row.workload,)), row.energy_j
 

@@ -7,6 +7,7 @@ it starts by a stated width, so that rows which say nothing about it leave it th
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,8 @@ COEFFICIENTS: Mapping[DeviceKind, Mapping[str, Coefficient]] = {
         "matmul_efficiency_narrow": Coefficient(0.55, 1.3, 1.0),
         "attention_efficiency": Coefficient(0.4, 1.5, 1.0),
         "attention_efficiency_narrow": Coefficient(0.25, 1.4, 1.0),
+        "fill_blocks": Coefficient(2.0, 1.3, 10.0, "blocks"),
+        "exponential_efficiency": Coefficient(0.6, 1.3, 1.0),
         "bandwidth_efficiency": Coefficient(0.75, 1.15, 0.95),
         "grouped_bandwidth": Coefficient(0.5, 1.4, 1.0),
         "backward_efficiency": Coefficient(0.85, 1.15, 1.0),
@@ -72,8 +75,7 @@ COEFFICIENTS: Mapping[DeviceKind, Mapping[str, Coefficient]] = {
         "byte_power_share": Coefficient(0.5, 1.4, 1.5),
         "active_power_share": Coefficient(0.25, 1.4, 0.8),
         "unit_power_w": Coefficient(0.7, 1.4, 3.0, "W"),
-        "voltage_exponent": Coefficient(1.0, 1.3, 2.0),
-        "kernel_s": Coefficient(4e-6, 1.4, 1.0, "s"),
+        "kernel_s": Coefficient(4e-6, 1.1, 5e-6, "s"),
         "launch_s": Coefficient(12e-6, 1.4, 1.0, "s"),
         "module_call_s": Coefficient(12e-6, 1.4, 1.0, "s"),
     },
@@ -109,6 +111,23 @@ STATED: Mapping[DeviceKind, Mapping[str, Fact]] = {
         ),
         "halving_years": Fact(
             4.8, "years", "least squares of log(TDP / float32 rate) over the GPUs of this catalogue by year", "derived"
+        ),
+        "matrix_energy_exponent": Fact(
+            0.75,
+            "1",
+            "log(2.78) / log(4): joules per FLOP of the A10 over the A100's as each was fitted alone, at equal "
+            "voltage, where the A100's matrix units are four times as fast beside its plain ones",
+            "derived",
+        ),
+        "voltage_knee": Fact(
+            0.67,
+            "1",
+            "of the boost clock: V100 0.63, RTX 6000 0.67 (fitted on ml-energy/zeus trainings at power limits, "
+            "Apache-2.0), A100 PCIe 0.72 (supply voltage, yifueve/energaizer-ispass26-artifact, MIT); their median",
+            "derived",
+        ),
+        "voltage_rise": Fact(
+            0.43, "1", "V100 0.43, RTX 6000 0.43, A100 PCIe 0.29, from the same; their median", "derived"
         ),
         "clocked_static_share": Fact(
             0.5, "1", "of what a waiting GPU draws half is clocks, as f V^2, half leaks or is memory", "default"
@@ -148,7 +167,6 @@ STATED: Mapping[DeviceKind, Mapping[str, Fact]] = {
         "tensors_per_optimizer_launch": Fact(1, "1", "PyTorch's optimizers loop over parameters on a CPU", "published"),
         "kernel_s": Fact(0, "s", "an op on a CPU starts when the host calls it: launch_s holds it all", "derived"),
         "launch_spread": Fact(0, "1", "held by energy_spread and duration_spread, which are wider", "default"),
-        "voltage_exponent": Fact(1, "1", "no published CPU row has a locked clock, so it is never used", "default"),
         "host_clock_hz": Fact(2.1e9, "Hz", "nominal clock of the machine that launch_s was measured on", "measured"),
         "launch_s": Fact(
             4.0e-6, "s", "python -m benchmarks dispatch, mean over forward, backward and Adam; torch 2.13", "measured"
@@ -190,6 +208,10 @@ class Machine:
 
         On a GPU the loader works beside the device (`OVERLAP`); on a CPU it takes the same cores.
         """
+        if self.rows[0].graphed:
+            model = replace(model, launching=replace(model.launching, launch_s=0.0, module_call_s=0.0))
+        if self.rows[0].burst:
+            model = replace(model, power=replace(model.power, limit_w=math.inf))
         if not self.rows[0].multi_tensor:
             model = replace(model, launching=replace(model.launching, tensors_per_optimizer_launch=1))
         phases = phases_of(summed(roofline(self.columns, model), self.columns), model)
@@ -202,9 +224,9 @@ class Machine:
 
 def machines(rows: Sequence[Row]) -> list[Machine]:
     """`rows` by what they ran on, in the order of the first of each."""
-    by: dict[tuple[str, float | None, bool], list[Row]] = {}
+    by: dict[tuple[str, float | None, bool, bool, bool], list[Row]] = {}
     for row in rows:
-        by.setdefault((row.device, row.clock_hz, row.multi_tensor), []).append(row)
+        by.setdefault((row.device, row.clock_hz, row.multi_tensor, row.graphed, row.burst), []).append(row)
     return [Machine(tuple(of)) for of in by.values()]
 
 
@@ -237,7 +259,7 @@ def fit(rows: Sequence[Row], kind: DeviceKind, prior: Model | None = None) -> di
     for machine in machines(rows):
         count = counts[machine.rows[0].device]
         weight = np.sqrt(min(count, MOST_ROWS) / count) / NOISE
-        energy = np.log([row.energy_j for row in machine.rows])
+        energy = np.log([row.energy_j or np.nan for row in machine.rows])
         duration = np.log([row.duration_s or np.nan for row in machine.rows])
         parts.append((machine, weight, energy, duration))
 

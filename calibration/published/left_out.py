@@ -57,12 +57,15 @@ def _held_out(rows: Sequence[Row], groups: Sequence[str], model: dict[str, float
         yield HeldOut(row, group, float(joules), float(seconds))
 
 
-def networks_left_out(rows: Sequence[Row], kind: DeviceKind) -> list[HeldOut]:
-    """Each machine's rows of each network, predicted by its other networks; the prior has not seen that one either."""
+def networks_left_out(rows: Sequence[Row], kind: DeviceKind, beside: Sequence[Row] = ()) -> list[HeldOut]:
+    """Each machine's rows of each network, predicted by its other networks; the prior has not seen that one either.
+
+    `beside`: rows of single operations, which the prior sees too.
+    """
     found: list[HeldOut] = []
     for network in dict.fromkeys(row.network for row in rows):
         seen = [row for row in rows if row.network != network]
-        prior = fit(seen, kind)
+        prior = fit([*seen, *beside], kind)
         for device in dict.fromkeys(row.device for row in rows if row.network == network):
             own = [row for row in seen if row.device == device]
             mine = [row for row in rows if row.device == device]
@@ -71,12 +74,12 @@ def networks_left_out(rows: Sequence[Row], kind: DeviceKind) -> list[HeldOut]:
     return found
 
 
-def devices_left_out(rows: Sequence[Row], kind: DeviceKind) -> list[HeldOut]:
-    """Each device's rows, predicted by the device-independent coefficients of the other devices."""
+def devices_left_out(rows: Sequence[Row], kind: DeviceKind, beside: Sequence[Row] = ()) -> list[HeldOut]:
+    """Each device's rows, predicted by the device-independent coefficients of the other devices, `beside` them too."""
     found: list[HeldOut] = []
     devices = [row.device for row in rows]
     for device in dict.fromkeys(devices) if len(set(devices)) > 1 else ():
-        model = fit([row for row in rows if row.device != device], kind)
+        model = fit([row for row in (*rows, *beside) if row.device != device], kind)
         found += _held_out(rows, devices, model, device)
     return found
 

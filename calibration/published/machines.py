@@ -17,6 +17,7 @@ from typing import get_args
 import numpy as np
 
 from calibration.learning.spreads import spread_of
+from calibration.published import op_rows
 from calibration.published.coefficients import DeviceKind, Model, fit, kind_of
 from calibration.published.left_out import TARGETS, HeldOut, devices_left_out, errors, networks_left_out
 from calibration.published.prior import in_sample, show
@@ -71,11 +72,11 @@ class Fitted:
             yield phase, float(np.abs(np.expm1(found)).mean())
 
 
-def fit_machines(rows: Sequence[Row], kind: DeviceKind) -> Iterator[Fitted]:
-    """Every machine of `rows`, with its own coefficients."""
-    prior: Model = fit(rows, kind)
-    held = networks_left_out(rows, kind)
-    few = spread_of(errors(devices_left_out(rows, kind), "energy"))
+def fit_machines(rows: Sequence[Row], kind: DeviceKind, ops: Sequence[Row] = ()) -> Iterator[Fitted]:
+    """Every machine of `rows`, with its own coefficients, drawn to a prior that has seen the single `ops` too."""
+    prior: Model = fit([*rows, *ops], kind)
+    held = networks_left_out(rows, kind, ops)
+    few = spread_of(errors(devices_left_out(rows, kind, ops), "energy"))
     for device in dict.fromkeys(row.device for row in rows):
         own = tuple(row for row in rows if row.device == device)
         left_out = tuple(h for h in held if h.row.device == device)
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="the folder of the published CSV files")
     parser.add_argument("--write", type=Path, metavar="TOML", help="write the coefficients to this file")
     arguments = parser.parse_args()
-    rows = list(read(arguments.directory))
+    rows, ops = list(read(arguments.directory)), list(op_rows.read(arguments.directory))
     text = (
         "# Written by calibration/published/machines.py; do not edit by hand. Coefficients as in\n"
         "# datasheet_model.toml, fitted on one machine's rows, in place of that file's. launch_spread is 0: the rows\n"
@@ -122,7 +123,7 @@ def main() -> None:
     )
     kinds: tuple[DeviceKind, ...] = get_args(DeviceKind)
     for kind in kinds:
-        for machine in fit_machines([row for row in rows if kind_of(row) == kind], kind):
+        for machine in fit_machines([row for row in rows if kind_of(row) == kind], kind, ops if kind == "gpu" else ()):
             moved = ", ".join(f"{name} {value:.3g}" for name, value in machine.coefficients.items())
             print(f"\n{machine.device}: {moved}")
             show(in_sample(machine.rows, machine.coefficients), "in sample")

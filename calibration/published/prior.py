@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from calibration.learning.spreads import Z, spread_of, spread_of_devices
+from calibration.published import op_rows
 from calibration.published.coefficients import COEFFICIENTS, STATED, DeviceKind, Model, fit, kind_of, predictions
 from calibration.published.left_out import (
     TARGETS,
@@ -33,6 +34,7 @@ from estimator.base.facts import Fact
 from estimator.hardware import catalogue
 
 SOURCES = "raphischer/imagenet-energy-efficiency and yifueve/energaizer-ispass26-artifact, both MIT"
+OP_SOURCES = "single operations: ai-dynamo/aiconfigurator, Apache-2.0"
 
 NODE = {
     "host_share": Fact(
@@ -79,10 +81,11 @@ def training_spread(held: Sequence[HeldOut], few: float) -> float:
     return math.sqrt(max(0.0, spreads[0] ** 2 - spreads[1] ** 2))
 
 
-def gpu_spreads(rows: Sequence[Row]) -> dict[str, Fact]:
+def gpu_spreads(rows: Sequence[Row], ops: Sequence[Row]) -> dict[str, Fact]:
     """Spreads for a GPU that the fit has not seen, and of a training step on any device."""
-    by_device, by_network = devices_left_out(rows, "gpu"), networks_left_out(rows, "gpu")
+    by_device, by_network = devices_left_out(rows, "gpu", ops), networks_left_out(rows, "gpu", ops)
     show(by_device, "left out")
+    show(devices_left_out(ops, "gpu", rows), "left out")
     left_out = (
         "each device left out of the fit in turn: its mean error as one draw of few (Student's t), and the 90% "
         f"quantile of its rows' errors about that, over {Z:.3f}; {SOURCES}"
@@ -125,6 +128,11 @@ def toml_table(name: str, facts: Mapping[str, Fact]) -> str:
     return "\n".join([f"[{name}]", *lines, ""])
 
 
+def _rows_of(rows: Sequence[Row]) -> str:
+    titles = dict.fromkeys(catalogue.find(row.device).title for row in rows)
+    return f"{len(rows)} published rows of {', '.join(titles)}"
+
+
 def main() -> None:
     """Fit and print; see the module's docstring."""
     parser = argparse.ArgumentParser(
@@ -133,20 +141,20 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="the folder of the published CSV files")
     parser.add_argument("--write", type=Path, metavar="TOML", help="write the coefficients to this file")
     arguments = parser.parse_args()
-    rows = list(read(arguments.directory))
+    rows, ops = list(read(arguments.directory)), list(op_rows.read(arguments.directory))
     text = "# Written by calibration/published/prior.py; do not edit by hand.\n"
     gpu: dict[str, Fact] = {}
     kinds: tuple[DeviceKind, ...] = ("gpu", "cpu")
     for kind in kinds:
         of_kind = [row for row in rows if kind_of(row) == kind]
-        model = fit(of_kind, kind)
+        beside = ops if kind == "gpu" else []
+        model = fit([*of_kind, *beside], kind)
         print(f"\n{kind}: " + ", ".join(f"{name} {value:.3g}" for name, value in model.items()))
         show(in_sample(of_kind, model), "in sample")
-        titles = dict.fromkeys(catalogue.find(row.device).title for row in of_kind)
-        fitted = f"fitted by calibration/published/prior.py on {len(of_kind)} published rows of {', '.join(titles)}"
-        source = f"{fitted}: {SOURCES}"
+        fitted = f"fitted by calibration/published/prior.py on {_rows_of(of_kind)}: {SOURCES}"
+        source = f"{fitted}; and on {_rows_of(beside)}: {OP_SOURCES}" if beside else fitted
         facts = {name: Fact(value, COEFFICIENTS[kind][name].unit, source, "published") for name, value in model.items()}
-        spreads = gpu = gpu_spreads(of_kind) if kind == "gpu" else cpu_spreads(of_kind, gpu)
+        spreads = gpu = gpu_spreads(of_kind, ops) if kind == "gpu" else cpu_spreads(of_kind, gpu)
         text += toml_table(kind, {**facts, **spreads, **STATED[kind], **NODE}) + "\n"
     if arguments.write:
         write_text(arguments.write, text)

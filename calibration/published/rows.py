@@ -22,8 +22,14 @@ from estimator.sources.libraries.torchvision_ops import allow_torchvision_withou
 from estimator.workload.ops import Workload
 from estimator.workload.trace import TraceInputs, trace
 
-IMAGENET_LOADER_S = 53 / 50_000
-"""Seconds per image that the data loader takes in the imagenet_rtx5000_xeon rows: the floor of their durations."""
+IMAGENET_LOADER_S = {"inference": 53 / 50_000, "training": 3.76e-3}
+"""Seconds per image that the data loader takes in the imagenet_rtx5000_xeon rows: the floor of their durations.
+
+Training crops at random: four small networks all take 4,870 to 4,960 s for an epoch of 1,281,167 images.
+"""
+
+FILES = ("imagenet_rtx5000_xeon.csv", "inference_a100_a10.csv")
+"""The files whose rows are a network's seconds and joules: others of the same folder have other columns."""
 
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 _HYPERPARAMETERS: Mapping[str, Mapping[str, int]] = {
@@ -49,11 +55,13 @@ class Row:
     dtype: str
     workload: Workload
     parameters: int
-    energy_j: float
+    energy_j: float | None
     duration_s: float | None
     clock_hz: float | None
     floor_s: float  # a data loader takes this long for the batch, beside the device
     multi_tensor: bool  # whether PyTorch's optimizers took many tensors at once
+    graphed: bool = False  # replayed as a CUDA graph: the host launches nothing
+    burst: bool = False  # over in less time than a governor averages over
 
     @property
     def network(self) -> str:
@@ -114,7 +122,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
         _OPTIMIZERS[entry["optimizer"]] if entry["phase"] == "training" else None,
     )
     if "samples" in entry:  # a whole pass over a data set
-        batches, floor_s = float(entry["samples"]) / batch, IMAGENET_LOADER_S * batch
+        batches, floor_s = float(entry["samples"]) / batch, IMAGENET_LOADER_S[entry["phase"]] * batch
         duration_s = _optional(entry["duration_s"])
     else:
         batches, floor_s, duration_s = 1.0, 0.0, float(entry["time_ms"]) / 1e3
@@ -134,7 +142,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
 
 
 def read(directory: Path) -> Iterator[Row]:
-    """Every row of the CSV files in `directory` (shared/data/measured), in the order of the files."""
-    for path in sorted(directory.glob("*.csv")):
+    """Every row of the `FILES` in `directory` that it has."""
+    for path in (directory / name for name in FILES if (directory / name).exists()):
         with path.open(newline="", encoding="utf-8") as file:
             yield from map(_row, csv.DictReader(file))

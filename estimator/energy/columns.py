@@ -5,6 +5,7 @@ Everything here comes from shapes, layouts and names; what a machine makes of it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -28,6 +29,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 FRESH_BYTES = 32 * 2**20
 """glibc's DEFAULT_MMAP_THRESHOLD_MAX (malloc/malloc.c): larger blocks are mapped anew at every allocation."""
+
+BLOCK: dict[Kind, int] = {"matmul": 64, "attention": 128}
+"""Of the inner loop of these kernels: what is loaded while the block before is multiplied (CUTLASS, FlashAttention)."""
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -57,6 +61,41 @@ def class_of(op: Op) -> OpClass:
     kernel = op.inputs[product.first + 1][2:]
     dense = not set_as.transposed and {*set_as.stride, *set_as.dilation} == {1}
     return "winograd" if tuple(kernel) == (3, 3) and dense else "conv"
+
+
+def run_share(op: Op) -> float:
+    """The share of an op's FLOPs that its kernels run: of causal attention over n x m scores those up to the diagonal.
+
+    That begins at the first row's first column (torch's `scaled_dot_product_attention`).
+    """
+    if not op.causal:
+        return 1.0
+    product = product_of(op.name)
+    q, k = op.inputs[product.first if product else 0 :][:2]
+    rows, columns = max(1, q[-2]), max(1, k[-2])
+    return (rows + 1) / (2 * columns) if rows <= columns else 1 - (columns - 1) / (2 * rows)
+
+
+def exponentials(op: Op) -> float:
+    """Exponentials of a fused attention's softmax, one a score that is run; 0 of other ops.
+
+    q: (batch, heads, n, width), k: (batch, heads, m, width). A backward pass computes them again.
+    """
+    product = product_of(op.name)
+    if product is None or product.kind != "attention" or len(op.inputs) < product.first + 2:
+        return 0.0
+    q, k = op.inputs[product.first :][:2]
+    return run_share(op) * prod(q[:-1]) * k[-2]
+
+
+def blocks(op: Op) -> float:
+    """Blocks of the inner loop of a product, (m, k) x (k, n), or of attention's mean row of scores; else infinite."""
+    product = product_of(op.name)
+    if product is None or product.kind not in BLOCK or len(op.inputs) < product.first + 2:
+        return math.inf
+    a, b = op.inputs[product.first :][:2]
+    depth = run_share(op) * b[-2] if product.kind == "attention" else a[-1]
+    return max(1, depth) / BLOCK[product.kind]
 
 
 def fresh_bytes(op: Op) -> int:
@@ -98,8 +137,9 @@ class Columns:
     """The ops of one or several workloads, one row an op, in their order.
 
     `workload` and `phase` (an index into `PHASES`) say where an op belongs; `op_class` and `dtype` are indices into
-    `OP_CLASSES` and `DTYPES`. `results` is the number of elements of the largest result, over which a device spreads
-    its work. `kernels` are `Op.launches`. Per workload: `module_calls`.
+    `OP_CLASSES` and `DTYPES`. `flops` are those that kernels run (`run_share`); `exponentials`, `blocks`: see there.
+    `results` is the number of elements of the largest result, over which a device spreads its work. `kernels` are
+    `Op.launches`. Per workload: `module_calls`.
     """
 
     workload: Indices
@@ -107,6 +147,8 @@ class Columns:
     op_class: Indices
     dtype: Indices
     flops: Floats
+    exponentials: Floats
+    blocks: Floats
     bytes_moved: Floats
     fresh_bytes: Floats
     freed_bytes: Floats
@@ -144,7 +186,9 @@ def _made(workload: Workload) -> Columns:
         phase=np.array([_PHASE[op.phase] for op in ops], dtype=np.intp),
         op_class=np.array([_CLASS[class_of(op)] for op in ops], dtype=np.intp),
         dtype=np.array([_DTYPE.get(op.dtype, 0) for op in ops], dtype=np.intp),
-        flops=np.array([op.flops for op in ops], dtype=np.float64),
+        flops=np.array([run_share(op) * op.flops for op in ops], dtype=np.float64),
+        exponentials=np.array([exponentials(op) for op in ops], dtype=np.float64),
+        blocks=np.array([blocks(op) for op in ops], dtype=np.float64),
         bytes_moved=np.array([op.bytes_moved for op in ops], dtype=np.float64),
         fresh_bytes=np.array([fresh_bytes(op) for op in ops], dtype=np.float64),
         freed_bytes=np.array([freed_bytes(op) for op in ops], dtype=np.float64),

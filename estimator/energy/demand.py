@@ -23,7 +23,18 @@ FORWARD, BACKWARD, OPTIMIZER = range(len(PHASES))
 _GROUPED = OP_CLASSES.index("grouped")
 
 Term = Literal[
-    "ops", "kernels", "module_calls", "device_s", "host_s", "busy_s", "memory_s", "active_j", "dynamic_j", "spread_s"
+    "ops",
+    "kernels",
+    "module_calls",
+    "device_s",
+    "clocked_s",
+    "host_s",
+    "busy_s",
+    "memory_s",
+    "active_j",
+    "flop_j",
+    "byte_j",
+    "spread_s",
 ]
 TERMS: tuple[Term, ...] = get_args(Term)
 """What is added up: see `Demand`; and of `busy_s`, the seconds that wait for memory."""
@@ -36,18 +47,21 @@ class Demand:
     """What each op asks for, one value an op.
 
     `device_s`: seconds on the device, with the kernel's start and its ragged end; `host_s`: seconds in which the host
-    launches it; both without the kernels of an optimizer, which go by groups of parameters. `busy_s`: seconds with
-    every multiprocessor at work; `active_j`: what that draws beyond the static power; `dynamic_j`: joules of arithmetic
-    and bytes. `spread_s`: seconds of `busy_s` times how far they are not known (calibrated machines).
+    launches it; both without the kernels of an optimizer, which go by groups of parameters. `clocked_s`: of `device_s`
+    what goes as 1 / clock. `busy_s`: seconds with every multiprocessor at work; `active_j`: what that draws beyond the
+    static power; `flop_j` and `byte_j`: joules of arithmetic and of bytes. `spread_s`: seconds of `busy_s` times how
+    far they are not known (calibrated machines).
     """
 
     kernels: Floats
     device_s: Floats
+    clocked_s: Floats
     host_s: Floats
     busy_s: Floats
     memory_bound: NDArray[np.bool_]
     active_j: Floats
-    dynamic_j: Floats
+    flop_j: Floats
+    byte_j: Floats
     spread_s: Floats
 
 
@@ -72,31 +86,34 @@ def roofline(columns: Columns, model: EnergyModel) -> Demand:
 
     A wave is one tile of `TILE` x `TILE` results on every multiprocessor; on average its last one is half full.
     """
-    rates, memory, power, launching = model.rates, model.memory, model.power, model.launching
+    rates, memory, launching = model.rates, model.memory, model.launching
     flop_per_s, per_flop = (table[columns.op_class, columns.dtype] for table in rates.tables)
     backward = np.where(columns.phase == BACKWARD, rates.backward_efficiency, 1.0)
     cached = columns.bytes_moved <= memory.cache_bytes
     moved = np.where(cached, memory.cached_share * columns.bytes_moved, columns.bytes_moved)
     reached = np.where(columns.op_class == _GROUPED, memory.grouped_bandwidth, 1.0) * backward
 
-    compute_s = columns.flops / (flop_per_s * backward)
+    filled = (1 + rates.fill_blocks / columns.blocks) / backward
+    compute_s = filled * (columns.flops / flop_per_s + columns.exponentials / rates.exponentials_per_s)
     touched_s = memory.fresh_s_per_byte * columns.fresh_bytes
     memory_s = moved / (memory.bandwidth_bytes_per_s * reached) + touched_s
-    dynamic_j = per_flop * columns.flops + memory.energy_per_byte_j * moved
-    ideal_s = np.maximum(np.maximum(compute_s + touched_s, memory_s), dynamic_j / power.left_w)
+    ideal_s = np.maximum(compute_s + touched_s, memory_s)
     spread_over = np.maximum(columns.results, TILE**2 / 2)  # at worst on one multiprocessor
     ragged_s = compute_s * (1 + rates.half_wave / spread_over)
 
     launched = np.where(columns.phase == OPTIMIZER, 0.0, columns.kernels)
     called = np.where(columns.phase == OPTIMIZER, 0.0, 1.0)  # cuDNN launches a call's kernels by itself
+    worked_s = np.maximum(ideal_s, ragged_s)
     return Demand(
         kernels=columns.kernels,
-        device_s=np.maximum(ideal_s, ragged_s) + launched * launching.kernel_s,
+        device_s=worked_s + launched * launching.kernel_s,
+        clocked_s=np.where(worked_s > memory_s, worked_s, 0.0),
         host_s=(called if model.asynchronous else launched) * launching.launch_s,
         busy_s=ideal_s,
         memory_bound=memory_s > compute_s,
-        active_j=power.active_w * ideal_s,
-        dynamic_j=dynamic_j,
+        active_j=model.power.active_w * ideal_s,
+        flop_j=per_flop * columns.flops,
+        byte_j=memory.energy_per_byte_j * moved,
         spread_s=np.zeros_like(ideal_s),
     )
 
@@ -110,11 +127,13 @@ def learned(workload: Workload, model: EnergyModel, times: OpTimes) -> Demand:
     return Demand(
         kernels=ideal.kernels,
         device_s=times.device_s(busy_s, columns, model.asynchronous),
+        clocked_s=np.zeros_like(busy_s),
         host_s=times.host_s(columns, model.asynchronous),
         busy_s=busy_s,
         memory_bound=ideal.memory_bound,
         active_j=(model.power.active_w + extra_w) * busy_s,
-        dynamic_j=ideal.dynamic_j,
+        flop_j=ideal.flop_j,
+        byte_j=ideal.byte_j,
         spread_s=predicted.spreads * busy_s,
     )
 
@@ -133,11 +152,13 @@ def summed(demand: Demand, columns: Columns) -> Sums:
         "ops": np.ones_like(demand.kernels),
         "kernels": demand.kernels,
         "device_s": demand.device_s,
+        "clocked_s": demand.clocked_s,
         "host_s": demand.host_s,
         "busy_s": demand.busy_s,
         "memory_s": demand.busy_s * demand.memory_bound,
         "active_j": demand.active_j,
-        "dynamic_j": demand.dynamic_j,
+        "flop_j": demand.flop_j,
+        "byte_j": demand.byte_j,
         "spread_s": demand.spread_s,
     }
     table = np.zeros((count * len(PHASES), len(TERMS)))

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from estimator.energy.columns import DTYPES, OP_CLASSES, Floats, OpClass
+from estimator.energy.governor import WAITING, Governor
 from estimator.energy.op_times import OpTimes
 
 Rate = Literal["float32", "float32_winograd", "tf32", "bfloat16", "float16", "vector"]
@@ -32,13 +33,17 @@ class Rates:
     """Arithmetic: FLOP/s by class of op and rate, J/FLOP by rate.
 
     The backward pass reaches `backward_efficiency` of all rates, the memory's too. Half a wave of tiles (`half_wave`
-    elements of a result) is lost per contraction.
+    elements of a result) is lost per contraction. Exponentials of a softmax are computed at `exponentials_per_s`, on
+    units of their own, between the products of a fused attention. To fill and to drain the pipeline of an inner loop
+    takes as long as `fill_blocks` of its blocks.
     """
 
     flop_per_s: Mapping[tuple[OpClass, Rate], float]
     energy_per_flop_j: Mapping[Rate, float]
     backward_efficiency: float = 1.0
     half_wave: float = 0.0
+    exponentials_per_s: float = math.inf
+    fill_blocks: float = 0.0
 
     def rate_of(self, op_class: OpClass, dtype: str) -> Rate:
         """Which of the rates an op runs at.
@@ -81,7 +86,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class PowerDraw:
-    """Watts beside those of arithmetic and traffic. The device slows down where it would draw more than `limit_w`.
+    """Watts beside those of arithmetic and traffic. Where it would draw more than `limit_w`, `governor` slows it down.
 
     `active_w` is what it draws beyond `static_w` while a kernel keeps it busy, whatever the kernel does; `class_w` what
     it draws beyond that while ops of a class run (calibrated machines).
@@ -91,11 +96,7 @@ class PowerDraw:
     active_w: float
     limit_w: float
     class_w: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def left_w(self) -> float:
-        """What the limit leaves for arithmetic and traffic."""
-        return self.limit_w - self.static_w - self.active_w
+    governor: Governor = WAITING
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """The energy model: a roofline for the time of each op, and power that follows what the op does.
 
-    ideal time of an op = max(max(FLOPs / rate, bytes / bandwidth) + first touch of new memory, dynamic J / power left)
+    ideal time of an op = max(FLOPs / rate, bytes / bandwidth) + first touch of new memory
     time of an op       = max(ideal, FLOPs / rate x (1 + half a wave / results)) + kernels x kernel_s
     time of a phase     = max(sum over ops, time the host takes to launch them)     on a GPU, where the host runs ahead
                         = sum over ops + time the host takes to launch them          on a CPU
     energy              = static power x time + active power x ideal time + dynamic energy
     dynamic energy      = energy per FLOP x FLOPs + energy per byte x bytes
-    power left          = power limit - static power - active power: a device slows down rather than draw more
+    above its power limit a device lowers its clock and voltage (`estimator.energy.governor`), phase by phase
 
 The roofline is Williams, Waterman and Patterson 2009; the energy terms are those of Choi et al. 2013, "A roofline
 model of energy" (IPDPS), equations 2 to 4. Rates are sustained ones: the model holds the efficiencies.
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from estimator.energy.columns import Columns, Floats, columns_of
 from estimator.energy.demand import FORWARD, OPTIMIZER, Demand, Sums, demand_of, summed
+from estimator.energy.governor import Load, governed
 from estimator.energy.model import EnergyModel
 from estimator.energy.op_times import phase_s
 from estimator.energy.uncertainty import Interval, log_normal
@@ -65,8 +66,8 @@ class PhaseCosts:
     """What phases cost, of the shape (workloads, 3): seconds and joules, and in which seconds the device is at work.
 
     `device_s` and `host_s` are what the time is made of: their sum, or on a GPU the larger one, where `waits` says
-    whether it is the host's. `memory_s` is the part of `work_s` in which the device waits for memory; `busy_share` the
-    part of `Demand.busy_s` that fits into the time.
+    whether it is the host's. `memory_s` is the part of `work_s` in which the device waits for memory. `clock`: over the
+    highest allowed one; `active_share` and `flop_share`: joules of `Demand` there over those at the highest clock.
     """
 
     time_s: Floats
@@ -76,7 +77,9 @@ class PhaseCosts:
     waits: NDArray[np.bool_]
     work_s: Floats
     memory_s: Floats
-    busy_share: Floats
+    clock: Floats
+    active_share: Floats
+    flop_share: Floats
 
 
 def optimizer_launches(sums: Sums, model: EnergyModel) -> Floats:
@@ -97,6 +100,12 @@ def _host_beside(sums: Sums, model: EnergyModel) -> Floats:
     return beside
 
 
+def _share(part: Floats, whole: Floats) -> Floats:
+    """part / whole, 1 where there is nothing."""
+    shares: Floats = np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
+    return shares
+
+
 def phases_of(sums: Sums, model: EnergyModel) -> PhaseCosts:
     """Seconds and joules of every phase of every workload on the device that `model` describes."""
     device_s, host_s = sums["device_s"].copy(), sums["host_s"] + _host_beside(sums, model) * (sums["ops"] > 0)
@@ -104,23 +113,54 @@ def phases_of(sums: Sums, model: EnergyModel) -> PhaseCosts:
         launches = optimizer_launches(sums, model)
         device_s[:, OPTIMIZER] += launches * model.launching.kernel_s
         host_s[:, OPTIMIZER] += launches * model.launching.launch_s
-    waits = (host_s > device_s) & model.asynchronous
-    time_s = phase_s(device_s, host_s, asynchronous=model.asynchronous)
-    busy_s = np.minimum(sums["busy_s"], time_s)
-    share = busy_s / np.maximum(sums["busy_s"], 1e-300)
-    energy_j = model.power.static_w * time_s + share * sums["active_j"] + sums["dynamic_j"]
-    work_s, memory_s = (np.where(waits, 0.0, seconds) for seconds in (busy_s, share * sums["memory_s"]))
-    return PhaseCosts(time_s, energy_j, device_s, host_s, waits, work_s, memory_s, share)
+    in_turn_s = np.zeros_like(host_s) if model.asynchronous else host_s
+    busy_share = _share(
+        np.minimum(sums["busy_s"], phase_s(device_s, host_s, asynchronous=model.asynchronous)), sums["busy_s"]
+    )
+    load = Load(
+        other_s=device_s - sums["clocked_s"] + in_turn_s,
+        clocked_s=sums["clocked_s"],
+        host_s=host_s,
+        busy_s=busy_share * sums["busy_s"],
+        active_j=busy_share * sums["active_j"],
+        flop_j=sums["flop_j"],
+        byte_j=sums["byte_j"],
+        static_w=model.power.static_w,
+    )
+    slowed = governed(load, model.power.governor, model.power.limit_w)
+    at_clock_s = slowed.device_s - in_turn_s
+    waits = (host_s > at_clock_s) & model.asynchronous
+    time_s = phase_s(at_clock_s, host_s, asynchronous=model.asynchronous)
+    energy_j = model.power.static_w * time_s + slowed.active_j + slowed.flop_j + sums["byte_j"]
+    busy_s = np.minimum(load.busy_s + at_clock_s - device_s, time_s)
+    work_s, memory_s = (np.where(waits, 0.0, seconds) for seconds in (busy_s, busy_share * sums["memory_s"]))
+    return PhaseCosts(
+        time_s=time_s,
+        energy_j=energy_j,
+        device_s=at_clock_s,
+        host_s=host_s,
+        waits=waits,
+        work_s=work_s,
+        memory_s=memory_s,
+        clock=slowed.clock,
+        active_share=_share(slowed.active_j, sums["active_j"]),
+        flop_share=_share(slowed.flop_j, sums["flop_j"]),
+    )
 
 
 def _op_energies(demand: Demand, columns: Columns, sums: Sums, phases: PhaseCosts, model: EnergyModel) -> Floats:
     """Joules of every op; what a phase takes beside its ops is shared out among them in equal parts."""
     at = columns.segments
-    ops = np.maximum(sums["ops"], 1.0)
-    device = demand.device_s + ((phases.device_s - sums["device_s"]) / ops).ravel()[at]
+    ops, longer = np.maximum(sums["ops"], 1.0), 1 / phases.clock - 1
+    of_ops_s = sums["device_s"] + longer * sums["clocked_s"]
+    device = demand.device_s + longer.ravel()[at] * demand.clocked_s
+    device += ((phases.device_s - of_ops_s) / ops).ravel()[at]
     host = demand.host_s + ((phases.host_s - sums["host_s"]) / ops).ravel()[at]
     time = np.where(phases.waits.ravel()[at], host, device) if model.asynchronous else host + device
-    energy: Floats = model.power.static_w * time + phases.busy_share.ravel()[at] * demand.active_j + demand.dynamic_j
+    active_j = phases.active_share.ravel()[at] * demand.active_j
+    energy: Floats = (
+        model.power.static_w * time + active_j + phases.flop_share.ravel()[at] * demand.flop_j + demand.byte_j
+    )
     return energy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from estimator.base.errors import HardwareError
@@ -32,7 +33,8 @@ def _source(machine: CalibratedMachine) -> str:
 def profile_from(machine: CalibratedMachine) -> HardwareProfile:
     """The profile to price with. `op_times` holds the spread of times; that of energy is the power's alone."""
     base = base_of(machine.device, machine.catalogue_name)
-    model = replace(base.model, op_times=machine.op_times)
+    measured_within_it = replace(base.model.power, limit_w=math.inf)
+    model = replace(base.model, op_times=machine.op_times, power=measured_within_it)
     if machine.power is not None:
         model = _as_measured(model, machine.power)
     return replace(

@@ -14,6 +14,7 @@ from estimator.base.errors import HardwareError
 from estimator.base.facts import Fact
 from estimator.base.packaged import own_table
 from estimator.energy.columns import OpClass
+from estimator.energy.governor import WAITING, Governor
 from estimator.energy.model import (
     CONVOLUTIONS,
     PRODUCTS,
@@ -33,6 +34,9 @@ _NARROW: tuple[Rate, ...] = ("tf32", "bfloat16", "float16")
 
 _LANES = 100
 """FP32 lanes of a multiprocessor beyond which one instruction a clock fills them all: they have 64 or 128."""
+
+_EXPONENTIALS = 16
+"""A clock and multiprocessor (CUDA C++ programming guide, "Arithmetic instructions": exp2, compute 7.0 to 10.0)."""
 
 CLOCK_SPREAD = 0.26
 """Spread of log(energy) per unit of log(clock): what voltages of other devices and clocks differ by, log(1.3)."""
@@ -74,6 +78,16 @@ def _units_per_watt() -> float:
 
 def _units(device: Device) -> float:
     return device.compute_units or _units_per_watt() * _required(device, "tdp_w")
+
+
+def _exponentials(device: Device) -> float:
+    """Exponentials a second: a special function unit's, by multiprocessor and clock.
+
+    Where one of them is not published, from the plain rate of multiprocessors with 128 lanes, two FLOPs a lane.
+    """
+    if device.boost_clock_hz and device.compute_units:
+        return _EXPONENTIALS * device.compute_units * device.boost_clock_hz
+    return _EXPONENTIALS * _required(device, "vector_flop_per_s") / (2 * 128)
 
 
 def _peaks(device: Device, c: Mapping[str, float]) -> dict[Rate, float]:
@@ -129,7 +143,8 @@ def _flop_energies(device: Device, c: Mapping[str, float], voltage: float) -> di
     """Joules per FLOP by rate; no dtype costs more than float32.
 
     GPU: plain arithmetic costs flop_energy_j x 2^(-(year - 2020) / halving_years), as technology advances; matrix
-    units cost less in the proportion in which they are faster: matrix_flop_energy_j x the same x plain / matrix rate.
+    units cost less where they are faster: matrix_flop_energy_j x the same / 16 x (16 x plain / matrix rate)^exponent,
+    16 being what the first devices of the fit have (A100).
     CPU: flop_power_share x TDP / peak.
     """
     peaks, vector = _peaks(device, c), _required(device, "vector_flop_per_s")
@@ -140,8 +155,10 @@ def _flop_energies(device: Device, c: Mapping[str, float], voltage: float) -> di
         if device.kind == "cpu":
             energies[rate] = c["flop_power_share"] * _required(device, "tdp_w") / peak
         else:
-            in_2020_j = c["matrix_flop_energy_j" if rate in matrix else "flop_energy_j"]
-            energies[rate] = in_2020_j * 2 ** (-(device.year - 2020) / c["halving_years"]) * voltage * vector / peak
+            slower, now = vector / peak, 2 ** (-(device.year - 2020) / c["halving_years"]) * voltage
+            energies[rate] = c["flop_energy_j"] * now * slower
+            if rate in matrix:
+                energies[rate] = c["matrix_flop_energy_j"] * now * (16 * slower) ** c["matrix_energy_exponent"] / 16
     if "tf32" not in peaks:
         energies["float32_winograd"] = energies["float32"] / c["winograd_gain"]
     return {rate: min(joules, energies["float32"]) if rate in _NARROW else joules for rate, joules in energies.items()}
@@ -164,19 +181,23 @@ def _slowed(device: Device, clock_hz: float | None) -> float:
 
 
 def from_datasheet(
-    device: Device, own: Mapping[str, float] | None = None, clock_hz: float | None = None
+    device: Device,
+    own: Mapping[str, float] | None = None,
+    clock_hz: float | None = None,
+    limit_w: float | None = None,
 ) -> HardwareProfile:
     """The profile of a device that nobody has measured: its spec sheet times the coefficients of its kind.
 
     energy_per_byte = share x TDP / bandwidth; static and active power: docs/model.md. `own` replaces `coefficients()`
     (while they are fitted, or by a machine's own). At a locked clock `clock_hz`, rates follow the clock, and the
-    energy per FLOP and the active power's voltage follow it as a power of the clock.
+    energy per FLOP and the active power the governor's voltage. `limit_w` is a power limit below the TDP.
     """
     gpu = device.kind != "cpu"
     facts = coefficients()["gpu" if gpu else "cpu"] if own is None else {}
     c = {name: fact.value for name, fact in facts.items()} if own is None else own
     slowed = _slowed(device, clock_hz)
-    voltage = slowed ** c["voltage_exponent"]
+    governor = Governor(c["voltage_knee"], c["voltage_rise"], slowed) if gpu else WAITING
+    voltage = float(governor.energy_share(slowed)) if gpu else 1.0
     tdp_w, bandwidth = _required(device, "tdp_w"), _required(device, "bandwidth_bytes_per_s")
     generic = device.name.startswith("generic-")
     unlike = _catalogue_spread(device) if generic else 0.0
@@ -190,6 +211,8 @@ def from_datasheet(
             energy_per_flop_j=MappingProxyType(_flop_energies(device, c, voltage)),
             backward_efficiency=c["backward_efficiency"],
             half_wave=0.5 * TILE**2 * _units(device) if gpu else 0.0,
+            fill_blocks=c["fill_blocks"] if gpu else 0.0,
+            exponentials_per_s=slowed * c["exponential_efficiency"] * _exponentials(device) if gpu else math.inf,
         ),
         memory=Memory(
             bandwidth_bytes_per_s=bandwidth * c["bandwidth_efficiency"],
@@ -202,7 +225,8 @@ def from_datasheet(
         power=PowerDraw(
             static_w=still * clocked if gpu else c["static_power_share"] * tdp_w,
             active_w=c["active_power_share"] * tdp_w * slowed * voltage,
-            limit_w=tdp_w,
+            limit_w=limit_w or tdp_w,
+            governor=governor,
         ),
         launching=Launching(
             kernel_s=c["kernel_s"] / slowed,

@@ -128,6 +128,7 @@ class OpFacts:
     kind: Kind
     free: bool
     flops: Callable[[tuple[Any, ...], Any], int] | None
+    causal_at: int | None = None
 
     @classmethod
     def of(cls, func: Any) -> OpFacts:
@@ -138,7 +139,14 @@ class OpFacts:
         flops = _product_flops(name)
         if kind in CONTRACTIONS and flops is None:
             kind = "uncovered"  # a contraction that nobody wrote a formula for is said, not counted as 0
-        return cls(name, kind, view or name in NO_TRAFFIC or func.namespace == "prim", flops)
+        names = [argument.name for argument in func._schema.arguments]
+        causal_at = names.index("is_causal") if "is_causal" in names else None
+        return cls(name, kind, view or name in NO_TRAFFIC or func.namespace == "prim", flops, causal_at)
+
+    def is_causal(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether an attention skips what lies above the diagonal."""
+        at = self.causal_at
+        return at is not None and bool(args[at] if at < len(args) else kwargs.get("is_causal", False))
 
     def name_of(self, kwargs: Mapping[str, Any]) -> str:
         """The op's name; two algorithms behind one name are told apart."""

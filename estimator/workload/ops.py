@@ -57,7 +57,8 @@ class Op:
     `bytes_written` are the traffic of this op alone, nothing fused with its neighbours; `launches` is the number of
     kernels that it stands for. `layer` is the dotted path of the module that called it, "" for the model itself or
     the loss. `layout` is that of its first input with two dimensions or more; a convolution's says how its kernels take
-    input and weight. `convolution` is None for ops of other kinds.
+    input and weight. `convolution` is None for ops of other kinds. `causal`: of attention, whose kernels then skip what
+    lies above the diagonal; `flops` count it all the same, as published tables do.
     """
 
     phase: Phase
@@ -74,6 +75,7 @@ class Op:
     launches: int = 1
     layout: Layout = "contiguous"
     convolution: Convolution | None = None
+    causal: bool = False
 
     @property
     def bytes_moved(self) -> int:

@@ -162,6 +162,7 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
         launches=facts.count_launches(args, ins),
         layout=_layout(facts.name, ins),
         convolution=_convolution(facts, args),
+        causal=facts.is_causal(args, kwargs),
     )
 
 

@@ -33,7 +33,7 @@ def test_a_simulated_machine_is_found_again(rows):
 
 def test_what_the_rows_do_not_tell_stays_where_it_starts(rows):
     fitted, start = fit(rows, "gpu"), starting("gpu")
-    for name in ("matmul_efficiency_narrow", "attention_efficiency", "voltage_exponent", "grouped_bandwidth"):
+    for name in ("matmul_efficiency_narrow", "attention_efficiency", "exponential_efficiency", "grouped_bandwidth"):
         assert fitted[name] == pytest.approx(start[name], rel=1e-3)
     with_prior = fit(rows, "gpu", {**start, "attention_efficiency": 0.3})
     assert with_prior["attention_efficiency"] == pytest.approx(0.3, rel=1e-3)

@@ -35,12 +35,12 @@ def test_errors_of_two_networks_are_independent_as_far_as_they_are_their_own():
 
 
 def test_the_machines_part_cancels_as_far_as_both_wait_for_the_same():
-    # 0.5^2 = 0.3^2 + 0.4^2
-    assert _half_width(_cost(3, 0.5), _cost(2, 0.5)) == pytest.approx(Z * 0.3 * math.sqrt(2))
-    assert _half_width(_cost(3, 0.5), _cost(2, 0.5, MEMORY)) == pytest.approx(Z * 0.5 * math.sqrt(2))
+    # 0.40^2 = 0.24^2 + 0.32^2
+    assert _half_width(_cost(3, 0.4), _cost(2, 0.4)) == pytest.approx(Z * 0.24 * math.sqrt(2))
+    assert _half_width(_cost(3, 0.4), _cost(2, 0.4, MEMORY)) == pytest.approx(Z * 0.4 * math.sqrt(2))
     half = {"compute": 0.0, "memory": 0.5, "launch": 0.5}
-    expected = Z * math.sqrt(2 * 0.3**2 + 2 * 0.4**2 - 2 * 0.5 * 0.4 * 0.4)
-    assert _half_width(_cost(3, 0.5), _cost(2, 0.5, half)) == pytest.approx(expected)
+    expected = Z * math.sqrt(2 * 0.24**2 + 2 * 0.32**2 - 2 * 0.5 * 0.32 * 0.32)
+    assert _half_width(_cost(3, 0.4), _cost(2, 0.4, half)) == pytest.approx(expected)
 
 
 def test_nothing_cancels_between_two_machines():

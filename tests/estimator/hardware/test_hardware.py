@@ -75,7 +75,7 @@ def test_power_at_full_load_is_of_the_order_of_the_design_power():
             + profile.model.rates.energy_per_flop_j["float32"] * profile.model.rates.flop_per_s["matmul", "float32"]
             + profile.model.memory.energy_per_byte_j * profile.model.memory.bandwidth_bytes_per_s
         )
-        assert 0.1 * tdp < watts < 3 * tdp, device.name
+        assert 0.1 * tdp < watts < 4 * tdp, device.name  # at the boost clock: a T4, an L4 live at their limit
 
 
 def test_coefficients_make_the_profile_by_hand():
@@ -96,7 +96,7 @@ def test_coefficients_make_the_profile_by_hand():
     assert TURING.model.rates.energy_per_flop_j["float32"] == pytest.approx(share["flop_energy_j"] * trend)
     assert TURING.model.rates.energy_per_flop_j["float32_winograd"] == pytest.approx(share["flop_energy_j"] * trend / 2)
     assert TURING.model.rates.energy_per_flop_j["float16"] == pytest.approx(
-        share["matrix_flop_energy_j"] * trend * peak / device.flop_per_s("float16")
+        share["matrix_flop_energy_j"] * trend / 16 * (16 * peak / device.flop_per_s("float16")) ** 0.75
     )
     assert TURING.model.memory.energy_per_byte_j == pytest.approx(
         share["byte_power_share"] * tdp / device.bandwidth_bytes_per_s
@@ -114,18 +114,19 @@ def test_coefficients_carry_their_source():
 
 def test_locked_clock_slows_and_saves_by_hand():
     device = find("rtx-2080-ti")
-    exponent = coefficients()["gpu"]["voltage_exponent"].value
+    rise = coefficients()["gpu"]["voltage_rise"].value
+    saved = (1 / (1 + rise)) ** 2  # half of the boost clock is below the knee: 1 V there where it is 1 + rise above
     half = from_datasheet(device, clock_hz=device.boost_clock_hz / 2)
     assert half.model.rates.flop_per_s["matmul", "float32"] == pytest.approx(
         TURING.model.rates.flop_per_s["matmul", "float32"] / 2
     )
     assert half.model.rates.energy_per_flop_j["float32"] == pytest.approx(
-        TURING.model.rates.energy_per_flop_j["float32"] * 0.5**exponent
+        TURING.model.rates.energy_per_flop_j["float32"] * saved
     )
     assert half.model.memory.bandwidth_bytes_per_s == TURING.model.memory.bandwidth_bytes_per_s
     # half of what a waiting GPU draws, and all of what a busy one adds, goes as f V^2
-    assert half.model.power.static_w == pytest.approx(TURING.model.power.static_w * (0.5 + 0.5 * 0.5 * 0.5**exponent))
-    assert half.model.power.active_w == pytest.approx(TURING.model.power.active_w * 0.5 * 0.5**exponent)
+    assert half.model.power.static_w == pytest.approx(TURING.model.power.static_w * (0.5 + 0.5 * 0.5 * saved))
+    assert half.model.power.active_w == pytest.approx(TURING.model.power.active_w * 0.5 * saved)
     assert (half.clock_hz, TURING.clock_hz, CPU.clock_hz) == (device.boost_clock_hz / 2, device.boost_clock_hz, None)
 
 
@@ -155,7 +156,7 @@ def test_every_device_can_work_beside_what_it_draws_at_rest():
 # ---- machines with published measurements
 
 
-@pytest.mark.parametrize("name", ["nvidia-quadro-rtx-5000", "nvidia-a10", "nvidia-a100", "intel-xeon-w-2155"])
+@pytest.mark.parametrize("name", ["nvidia-quadro-rtx-5000", "nvidia-a10", "nvidia-a100-pcie-40gb", "intel-xeon-w-2155"])
 def test_a_published_machine_has_its_own_coefficients_and_says_so(name):
     device = find(name)
     own, prior = published(device), from_datasheet(device)
@@ -176,7 +177,7 @@ def test_a_published_machine_has_its_own_coefficients_and_says_so(name):
 
 
 def test_away_from_the_clock_of_its_rows_a_published_machine_is_less_sure():
-    a100 = find("a100")
+    a100 = find("a100-pcie-40gb")
     there, boost = published(a100, 900e6), published(a100)
     # by hand: 0.26 x log(1410 / 900)
     assert boost.model.spreads.energy == pytest.approx(
@@ -218,9 +219,9 @@ def test_generic_device_is_wider_than_any_known_one(kind):
 
 
 def test_spec_sheet_intervals_are_wide():
-    # nothing was measured: a factor of at least 1.5 either way
+    # nothing was measured: a factor of at least 1.4 either way
     for device in catalogue().values():
-        assert from_datasheet(device).model.spreads.energy * 1.645 > math.log(1.5)
+        assert from_datasheet(device).model.spreads.energy * 1.645 > math.log(1.4)
 
 
 def test_missing_fact_is_an_error_that_names_it():
