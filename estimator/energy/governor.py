@@ -28,7 +28,8 @@ class Governor:
     """How the voltage follows the clock, as shares of the boost clock.
 
     `knee`: the clock below which the voltage is flat; `rise`: by how much it is higher at the boost clock; `clock`: the
-    highest clock allowed (below 1 where it is locked); `lowest`: the lowest one that a power limit leads to.
+    highest clock allowed (below 1 where it is locked); `lowest`: the lowest one that a power limit leads to, a round
+    figure that no row tells.
     """
 
     knee: float
@@ -70,15 +71,14 @@ class Load:
 class Governed:
     """What becomes of a `Load`: the clock over the highest allowed one, seconds of device and phase, and joules.
 
-    `waited_s`: seconds that the device waits at its lowest clock, since it would draw too much even there; they are in
-    `device_s`. `active_j` and `flop_j` as at that clock.
+    `device_s` holds what the device waits at its lowest clock, where it would draw too much even there. `active_j` and
+    `flop_j` as at that clock.
     """
 
     clock: Floats
     device_s: Floats
     active_j: Floats
     flop_j: Floats
-    waited_s: Floats
 
 
 def _at(load: Load, governor: Governor, clock: Floats) -> tuple[Floats, Floats, Floats]:
@@ -99,11 +99,8 @@ def _joules_too_many(load: Load, governor: Governor, clock: Floats, limit_w: flo
 def governed(load: Load, governor: Governor, limit_w: float) -> Governed:
     """`load` at the highest clock that keeps it within `limit_w`, found by halving: power grows with the clock."""
     high = np.ones_like(load.clocked_s)
-    if math.isinf(limit_w):
-        return Governed(high, *_at(load, governor, high), waited_s=np.zeros_like(high))
-    above = _joules_too_many(load, governor, high, limit_w) > 0
-    if not above.any():
-        return Governed(high, *_at(load, governor, high), waited_s=np.zeros_like(high))
+    if math.isinf(limit_w) or not (above := _joules_too_many(load, governor, high, limit_w) > 0).any():
+        return Governed(high, *_at(load, governor, high))
     low = np.where(above, min(1.0, governor.lowest / governor.clock), 1.0)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -113,5 +110,4 @@ def governed(load: Load, governor: Governor, limit_w: float) -> Governed:
     device_s, active_j, flop_j = _at(load, governor, clock)
     too_many_j = np.where(above, np.maximum(0.0, _joules_too_many(load, governor, clock, limit_w)), 0.0)
     until_s = np.maximum(device_s, load.host_s) + too_many_j / (limit_w - load.static_w)
-    waited_s = np.where(too_many_j > 0, until_s - device_s, 0.0)
-    return Governed(clock, device_s + waited_s, active_j, flop_j, waited_s)
+    return Governed(clock, np.where(too_many_j > 0, until_s, device_s), active_j, flop_j)

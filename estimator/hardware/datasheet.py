@@ -184,13 +184,12 @@ def from_datasheet(
     device: Device,
     own: Mapping[str, float] | None = None,
     clock_hz: float | None = None,
-    limit_w: float | None = None,
 ) -> HardwareProfile:
     """The profile of a device that nobody has measured: its spec sheet times the coefficients of its kind.
 
     energy_per_byte = share x TDP / bandwidth; static and active power: docs/model.md. `own` replaces `coefficients()`
     (while they are fitted, or by a machine's own). At a locked clock `clock_hz`, rates follow the clock, and the
-    energy per FLOP and the active power the governor's voltage. `limit_w` is a power limit below the TDP.
+    energy per FLOP and the active power the governor's voltage.
     """
     gpu = device.kind != "cpu"
     facts = coefficients()["gpu" if gpu else "cpu"] if own is None else {}
@@ -225,7 +224,7 @@ def from_datasheet(
         power=PowerDraw(
             static_w=still * clocked if gpu else c["static_power_share"] * tdp_w,
             active_w=c["active_power_share"] * tdp_w * slowed * voltage,
-            limit_w=limit_w or tdp_w,
+            limit_w=tdp_w,
             governor=governor,
         ),
         launching=Launching(
