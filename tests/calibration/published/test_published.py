@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from calibration.published.rows import IMAGENET_LOADER_S, read
+from calibration.published.rows import FILES, read
 
 IMAGENET = """device,phase,model,resolution,batch_size,dtype,samples,duration_s,energy_j,sensor,optimizer
 nvidia-quadro-rtx-5000,inference,torchvision/resnet18,192,4,float32,1000,50,5000,nvml,
@@ -19,8 +19,9 @@ nvidia-a10,inference,transformers/MobileViTModel mobilevit-small,float32,2,,sdpa
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
-    (folder / "a.csv").write_text(IMAGENET, encoding="utf-8")
-    (folder / "b.csv").write_text(PASSES, encoding="utf-8")
+    for name, text in zip(FILES, (IMAGENET, PASSES), strict=True):
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "llm_training.csv").write_text("model,tokens_per_s\nother columns,1\n", encoding="utf-8")
     return list(read(folder))
 
 
@@ -28,7 +29,8 @@ def test_a_pass_over_images_becomes_one_batch(rows):
     inference, training = rows[:2]
     # 1000 images are 250 batches of 4
     assert (inference.energy_j, inference.duration_s) == (5000 / 250, 50 / 250)
-    assert inference.floor_s == pytest.approx(4 * IMAGENET_LOADER_S)
+    # the loader alone: 53 s for 50,000 images of inference, 3.76 ms an image of training
+    assert (inference.floor_s, training.floor_s) == pytest.approx((4 * 53 / 50_000, 4 * 3.76e-3))
     assert (inference.clock_hz, inference.multi_tensor, inference.network) == (None, False, "resnet")
     assert inference.parameters == 11_689_512  # torchvision's own figure for resnet18
     assert inference.workload.ops[0].inputs[0] == (4, 3, 192, 192)
