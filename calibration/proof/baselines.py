@@ -23,14 +23,15 @@ class Costed(Protocol):
         """One batch."""
 
     @property
-    def parameters(self) -> int:
-        """Elements."""
+    def parameters(self) -> int | None:
+        """Elements; None of a single operation, of which `PARAMETERS` says nothing."""
 
 
 Features = Callable[[Costed], tuple[float, ...]]
 
+PARAMETERS = "parameters"
 BASELINES: Mapping[str, Features] = {
-    "parameters": lambda row: (row.parameters * row.workload.batch_size, 1.0),
+    PARAMETERS: lambda row: ((row.parameters or 0) * row.workload.batch_size, 1.0),
     "FLOPs": lambda row: (row.workload.flops, 1.0),
     "FLOPs + bytes + constant": lambda row: (row.workload.flops, row.workload.bytes_moved, 1.0),
 }

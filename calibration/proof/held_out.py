@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calibration.learning.spreads import spread_of, spread_of_devices
-from calibration.proof.baselines import BASELINES, THETA, linear, theta_of
+from calibration.proof.baselines import BASELINES, PARAMETERS, THETA, linear, theta_of
 from calibration.proof.scores import Case
 from calibration.published.coefficients import COEFFICIENTS, kind_of, machines
 from calibration.published.left_out import (
@@ -67,6 +67,8 @@ def _ours(split: _Split, known: Sequence[HeldOut], target: Target) -> Iterator[C
 def _theirs(split: _Split, known: Sequence[HeldOut], target: Target, rows: Sequence[Row]) -> Iterator[Case]:
     for method, features in BASELINES.items():
         for h in known:
+            if method == PARAMETERS and h.row.parameters is None:
+                continue
             seen = [row for row in rows if split.seen(h, row) and measured(row, target)]
             if seen:
                 costs = np.array([measured(row, target) for row in seen])

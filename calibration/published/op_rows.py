@@ -27,7 +27,7 @@ def _row(entry: Any, phase: str, op: Op) -> Row:
         phase=phase,
         dtype="bfloat16",
         workload=Workload(ops=(op,), batch_size=1, module_calls=0),
-        parameters=0,
+        parameters=None,
         energy_j=None,
         duration_s=1e-3 * entry.time_ms,
         clock_hz=None,

@@ -54,7 +54,7 @@ class Row:
     phase: str
     dtype: str
     workload: Workload
-    parameters: int
+    parameters: int | None  # None of a single operation
     energy_j: float | None
     duration_s: float | None
     clock_hz: float | None

@@ -11,6 +11,8 @@ from calibration.learning.spreads import Z, spread_of, spread_of_devices
 from calibration.proof.held_out import cases, shipped
 from calibration.proof.scores import score
 from calibration.published.left_out import devices_left_out, networks_left_out
+from calibration.published.rows import Row
+from estimator.workload.ops import Op, Workload
 from tests.calibration.published import simulated
 
 
@@ -92,3 +94,34 @@ def test_the_profiles_as_shipped_take_rows_of_any_machine(rows):
     assert splits["NVIDIA Quadro RTX 5000 inference"] == "as shipped (published)"
     assert splits["NVIDIA GeForce RTX 2080 Ti inference"] == "as shipped (datasheet)"
     assert all(c.low < c.predicted < c.high for c in found)
+
+
+def test_single_operations_are_judged_by_device_and_by_what_can_tell_them():
+    def product(device: str, size: int) -> Row:
+        square = (size, size)
+        op = Op(
+            "forward",
+            "mm",
+            "matmul",
+            2 * size**3,
+            4 * size**2,
+            2 * size**2,
+            "bfloat16",
+            (square,) * 2,
+            (square,),
+            "",
+            "",
+        )
+        of = {"device": device, "model": "ops/products", "phase": "products", "dtype": "bfloat16"}
+        beside = {"parameters": None, "energy_j": None, "duration_s": 1.0, "clock_hz": None, "floor_s": 0.0}
+        return Row(**of, workload=Workload((op,), 1, 0), **beside, multi_tensor=True, graphed=True, burst=True)
+
+    ops = [product(device, size) for device in ("a100-sxm4-80gb", "h100-sxm", "l40s") for size in (1024, 2048, 4096)]
+    truth = [replace(row, energy_j=None) for row in simulated.measured(ops, simulated.TRUTH)]
+    found = list(cases([], truth))
+    assert {case.split for case in found} == {"device left out"}
+    assert {case.target for case in found} == {"duration"}  # nobody measured joules
+    assert {case.method for case in found} == {"joulecast", "FLOPs", "FLOPs + bytes + constant"}
+    ours = [case for case in found if case.method == "joulecast"]
+    assert len(ours) == 9
+    assert all(case.predicted == pytest.approx(case.measured, rel=0.2) for case in ours)
