@@ -25,7 +25,7 @@ from estimator.base.budget import Exhausted, too_much_to_trace
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
-from estimator.workload.loss import assumed_loss
+from estimator.workload.loss import assumed_loss, unread_outputs
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
 from estimator.workload.placement import placed
@@ -145,6 +145,8 @@ def _one_pass(
         return
     recorder.layer_scope("", "loss")
     loss, recorder.loss = assumed_loss(output)
+    if unread := unread_outputs(output):
+        recorder.guesses.note(f"what these outputs hold is not part of the loss: {', '.join(unread)}")
     if loss is not None:
         seed = torch.ones_like(loss)
         recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
