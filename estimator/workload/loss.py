@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
@@ -22,59 +24,66 @@ _SHOWN = 3
 
 _DEEPEST = 6
 """How many objects inside each other are looked into."""
-_PLAIN = (str, bytes, bool, int, float, complex, type(None), type, torch.dtype, torch.device, Enum)
+_PLAIN = (str, bytes, int, float, complex, type(None), type, range, slice, torch.dtype, torch.device, Enum)
+"""Types whose values hold no tensor."""
+_CLOSED = (nn.Module, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
+"""Types whose values are run, not read: what their tensors are for is not known."""
 
 
 class _Outputs:
-    """Every floating tensor in a model's output, with its name; and the types of what could not be looked into.
+    """Every floating or complex tensor in a model's output, with its name; and the types that were not looked into.
 
     Containers hold their elements, other objects (dataclasses, distributions, namespaces, classes of the user's own)
-    their public attributes. Properties are not asked, and nothing is called or iterated that is no container.
+    their public attributes, or, where no tensor is among those, their private ones. Properties are not asked, and
+    nothing is called or iterated that is no container.
     """
 
     def __init__(self, output: Any) -> None:
         self.found: list[tuple[str, Tensor]] = []
-        self.unread: list[str] = []
-        self._attributes: set[int] = set()
+        self.unread: dict[str, None] = {}
+        self._read: set[int] = set()  # objects, and tensors that an object holds, often under two names
         self._add(output, "", 0)
 
     def _add(self, value: Any, name: str, depth: int) -> None:
-        """Add `value`; the modulus of a complex tensor."""
         if isinstance(value, Tensor):
-            if value.is_floating_point():
+            if value.is_floating_point() or value.is_complex():
                 self.found.append((name, value))
-            elif value.is_complex():
-                self.found.append((name, value.abs()))
         elif isinstance(value, Mapping):
             for key, part in value.items():
                 self._add(part, str(key), depth)
         elif isinstance(value, (list, tuple, set, frozenset, deque)):
             for part in value:
                 self._add(part, name, depth)
-        elif not isinstance(value, _PLAIN) and id(value) not in self._attributes:
+        elif not isinstance(value, _PLAIN) and self._is_new(value):
             self._add_object(value, depth)
 
+    def _is_new(self, value: Any) -> bool:
+        new = id(value) not in self._read
+        self._read.add(id(value))
+        return new
+
     def _add_object(self, value: Any, depth: int) -> None:
-        attributes = None if isinstance(value, nn.Module) or callable(value) else _attributes(value)
+        attributes = None if isinstance(value, _CLOSED) else _attributes(value)
         if attributes is None or depth == _DEEPEST:
-            self.unread.append(type(value).__name__)
+            self.unread[type(value).__name__] = None
             return
-        self._attributes.add(id(value))
-        for name, part in attributes.items():
-            if not isinstance(part, Tensor):
-                self._add(part, name, depth + 1)
-            elif id(part) not in self._attributes:  # an object often holds a tensor under two names
-                self._attributes.add(id(part))
-                self._add(part, name, depth + 1)
+        before = len(self.found)
+        for private in (False, True):
+            for name, part in attributes.items():
+                taken = name.startswith("_") is private
+                if taken and not (isinstance(part, Tensor) and not self._is_new(part)):
+                    self._add(part, name, depth + 1)
+            if len(self.found) > before:
+                return
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:
-    """The public attributes that an object holds, without asking its code; None where it has no place for any."""
+    """The attributes that an object holds, without asking its code; None where it has no place for any."""
     slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
     if not slots and not hasattr(value, "__dict__"):
         return None
-    held = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
-    return {name: part for name, part in held.items() if not name.startswith("_")}
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return held | getattr(value, "__dict__", {})
 
 
 def _slots(kind: type) -> tuple[str, ...]:
@@ -82,12 +91,20 @@ def _slots(kind: type) -> tuple[str, ...]:
     return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
+def _own_loss(output: Any) -> Tensor | None:
+    """The loss of a model that returns one (Hugging Face models given labels), where a gradient reaches it."""
+    own = output.get("loss") if isinstance(output, Mapping) else None
+    return own if isinstance(own, Tensor) and own.requires_grad else None
+
+
 def unread_outputs(output: Any) -> tuple[str, ...]:
-    """The types, each once, of the parts of a model's output that `assumed_loss` does not look into."""
-    return tuple(dict.fromkeys(_Outputs(output).unread))
+    """The types, each once, of the parts of a model's output that `assumed_loss` has to leave out."""
+    return () if _own_loss(output) is not None else tuple(_Outputs(output).unread)
 
 
 def _loss_of(name: str, output: Tensor) -> tuple[Tensor, str]:
+    if output.is_complex():
+        return _loss_of(name, output.abs())
     classes = output.shape[-1] if output.dim() > 1 else 1
     if classes > 1 and (name == "logits" or output.dim() == 2):
         targets = torch.zeros(output.shape[:-1].numel(), dtype=torch.long, device=output.device)
@@ -106,8 +123,8 @@ def assumed_loss(output: Any) -> tuple[Tensor | None, str]:
 
     A model that returns a `loss` of its own (Hugging Face models given labels) is taken at its word.
     """
-    own = output.get("loss") if isinstance(output, Mapping) else None
-    if isinstance(own, Tensor) and own.requires_grad:
+    own = _own_loss(output)
+    if own is not None:
         return own, "the model's own loss"
     found = [_loss_of(name, t) for name, t in _Outputs(output).found if t.requires_grad]
     if not found:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, Sc
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
 from estimator.workload.loss import assumed_loss, unread_outputs
+from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
 from estimator.workload.placement import placed
@@ -54,23 +54,6 @@ FAILURES = (_Stopped, *FOREIGN_ERRORS)
 """What ends a pass: the model's code, or torch where it cannot set the pass up."""
 
 
-@contextlib.contextmanager
-def module_mode(module: nn.Module, training: bool) -> Iterator[None]:
-    """Train or eval mode, restored per submodule afterwards; the fused transformer path, unknown to meta, is off."""
-    before = [(m, m.training) for m in module.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    if any(was is not training or type(m).train is not nn.Module.train for m, was in before):
-        module.train(training)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for submodule, was in before:
-            if submodule.training is not was:
-                submodule.training = was
-
-
 def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> frozenset[str]:
     """Dotted names of the parameters that are trained: those with a gradient that no pattern of `freeze` matches.
 
@@ -91,18 +74,6 @@ def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> froze
     if freeze and not trainable:
         raise ScenarioError("--freeze leaves nothing to train; freeze fewer parameters.")
     return frozenset(trainable)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps torch from logging the traceback of an error that is reported here."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
@@ -146,7 +117,7 @@ def _one_pass(
     recorder.layer_scope("", "loss")
     loss, recorder.loss = assumed_loss(output)
     if unread := unread_outputs(output):
-        recorder.guesses.note(f"what these outputs hold is not part of the loss: {', '.join(unread)}")
+        recorder.guesses.note(f"not part of the assumed loss, since it cannot be read: {', '.join(unread)}")
     if loss is not None:
         seed = torch.ones_like(loss)
         recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
@@ -177,10 +148,11 @@ def recording(
         module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
     with contextlib.ExitStack() as stack:
         if fake:
-            stack.enter_context(_quiet())
+            stack.enter_context(quiet())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.device(device))
         stack.enter_context(placed(device))
+        stack.enter_context(unchecked())
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
         ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
