@@ -38,6 +38,7 @@ _OURS: Mapping[str, Part] = {
     "matmul": "matrix products",
     "attention": "attention",
     "rnn": "recurrent",
+    "fft": "other",
 }
 _PART_OF_OPERATOR: Mapping[str, Part] = {
     "conv": "convolutions",

@@ -18,6 +18,7 @@ Kind = Literal[
     "matmul",
     "attention",
     "rnn",
+    "fft",
     "norm",
     "softmax",
     "embedding",
@@ -32,6 +33,9 @@ Kind = Literal[
 
 CONTRACTIONS: frozenset[Kind] = frozenset({"conv", "matmul", "attention", "rnn"})
 """Kinds whose FLOPs are multiply-accumulates: they run on matrix units, and published FLOP tables count only them."""
+
+COUNTED: frozenset[Kind] = CONTRACTIONS | {"fft"}
+"""Kinds with a FLOP formula of their own, which a workload's FLOPs are made of."""
 
 Shape = tuple[int, ...]
 
@@ -53,11 +57,11 @@ class Convolution:
 class Op:
     """One operation as PyTorch would dispatch it, for the whole batch.
 
-    `flops` is exact (2 per multiply-accumulate) for contractions and one per element for the rest; `bytes_read` and
-    `bytes_written` are the traffic of this op alone, nothing fused with its neighbours; `launches` is the number of
-    kernels that it stands for. `layer` is the dotted path of the module that called it, "" for the model itself or
-    the loss. `layout` is that of its first input with two dimensions or more; a convolution's says how its kernels take
-    input and weight. `convolution` is None for ops of other kinds.
+    `flops` is exact (2 per multiply-accumulate) for contractions, 5 n log2 n for Fourier transforms, and one per
+    element for the rest; `bytes_read` and `bytes_written` are the traffic of this op alone, nothing fused with its
+    neighbours; `launches` is the number of kernels that it stands for. `layer` is the dotted path of the module that
+    called it, "" for the model itself or the loss. `layout` is that of its first input with two dimensions or more; a
+    convolution's says how its kernels take input and weight. `convolution` is None for ops of other kinds.
     """
 
     phase: Phase
@@ -104,8 +108,8 @@ class Workload:
 
     @cached_property
     def flops(self) -> int:
-        """FLOPs of the contractions for the batch: the convention of published tables (2 per multiply-accumulate)."""
-        return sum(op.flops for op in self.ops if op.kind in CONTRACTIONS)
+        """FLOPs of `COUNTED` kinds for the batch: the convention of published tables (2 per multiply-accumulate)."""
+        return sum(op.flops for op in self.ops if op.kind in COUNTED)
 
     @cached_property
     def bytes_moved(self) -> int:
@@ -114,7 +118,7 @@ class Workload:
 
     @property
     def flops_per_sample(self) -> float:
-        """Contraction FLOPs of one sample."""
+        """FLOPs of one sample, of `COUNTED` kinds."""
         return self.flops / self.batch_size
 
     @property
@@ -126,7 +130,7 @@ class Workload:
         """The ops of one phase, in the order in which they ran."""
         return tuple(op for op in self.ops if op.phase == phase)
 
-    def flops_of(self, *, phase: Phase | None = None, kinds: Iterable[Kind] = CONTRACTIONS) -> int:
+    def flops_of(self, *, phase: Phase | None = None, kinds: Iterable[Kind] = COUNTED) -> int:
         """FLOPs of the ops of `kinds`, in `phase` or in all of them."""
         wanted = frozenset(kinds)
         return sum(op.flops for op in self.ops if op.kind in wanted and phase in (None, op.phase))

@@ -21,7 +21,7 @@ from estimator.workload.formulas import OpFacts, convolution_of
 from estimator.workload.guesses import READS_VALUES, Guesses, Ways
 from estimator.workload.kinds import product_of
 from estimator.workload.memo import Result, call_key, maker_of, result_of
-from estimator.workload.ops import CONTRACTIONS, Convolution, Layout, Op, Phase
+from estimator.workload.ops import Convolution, Layout, Op, Phase
 
 _OF_ONE_DTYPE = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "convolution"})
 
@@ -147,13 +147,11 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
         raise RuntimeError(f"{facts.name} of integers and floating numbers")  # meta kernels let it pass
     read, written = facts.count_bytes(args, ins, outs)
     first = outs or ins
-    # (a + bi)(c + di) is four real multiply-accumulates
-    times = 4 if facts.kind in CONTRACTIONS and any(t.is_complex() for t in ins) else 1
     return partial(
         Op,
         name=facts.name_of(kwargs),
         kind=facts.kind,
-        flops=times * facts.count_flops(args, out, ins + outs),
+        flops=facts.count_flops(args, kwargs, out, ins + outs),
         bytes_read=read,
         bytes_written=written,
         dtype=str(first[0].dtype)[6:] if first else "",
