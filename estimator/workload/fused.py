@@ -180,7 +180,7 @@ class FuseCalls(TorchFunctionMode):
         if name in RECURRENT and getattr(torch._VF, name) is func:
             return _recurrent_call(name, *args, **kwargs)
         if name == "_pack_padded_sequence":
-            self._guesses.note("every packed sequence has the full length (an upper bound)")
+            self._guesses.note("every packed sequence has the full length (an upper bound)", "at most")
             data, sizes = _packed(args[0], args[2])
             self._batches[id(sizes)] = sizes, data.shape[0] // sizes.shape[0]
             return data, sizes

@@ -37,6 +37,16 @@ CONTRACTIONS: frozenset[Kind] = frozenset({"conv", "matmul", "attention", "rnn"}
 COUNTED: frozenset[Kind] = CONTRACTIONS | {"fft"}
 """Kinds with a FLOP formula of their own, which a workload's FLOPs are made of."""
 
+Bound = Literal["exact", "at least", "at most", "about"]
+"""How a count stands to what a real run does; "about" where it may be more or less."""
+
+
+def bound_of(bounds: Iterable[Bound]) -> Bound:
+    """The bound of a count to which each of `bounds` applies: one that all agree on, else "about"."""
+    sides = set(bounds) - {"exact"}
+    return "about" if len(sides) > 1 else next(iter(sides), "exact")
+
+
 Shape = tuple[int, ...]
 
 Layout = Literal["contiguous", "channels_last", "strided"]
@@ -96,7 +106,8 @@ class Workload:
 
     `module_calls` counts the calls of `nn.Module`s in the forward pass; `uncovered_ops` names ops without a FLOP
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
-    real data would tell; `loss` names the loss of a training step, "" where there is none.
+    real data would tell, and `guessed` how they bound the counts; `loss` names the loss of a training step, "" where
+    there is none.
     """
 
     ops: tuple[Op, ...]
@@ -105,6 +116,12 @@ class Workload:
     uncovered_ops: Mapping[str, int] = field(default_factory=dict)
     guesses: tuple[str, ...] = ()
     loss: str = ""
+    guessed: Bound = "exact"
+
+    @property
+    def bound(self) -> Bound:
+        """How the FLOPs stand to a real run's: "at least" where ops are uncovered, else as the guesses bound them."""
+        return bound_of([self.guessed, "at least" if self.uncovered_ops else "exact"])
 
     @cached_property
     def flops(self) -> int:

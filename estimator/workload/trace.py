@@ -117,7 +117,7 @@ def _one_pass(
     recorder.layer_scope("", "loss")
     loss, recorder.loss = assumed_loss(output)
     if unread := unread_outputs(output):
-        recorder.guesses.note(f"not part of the assumed loss, since it cannot be read: {', '.join(unread)}")
+        recorder.guesses.note(f"not part of the assumed loss, since it cannot be read: {', '.join(unread)}", "at least")
     if loss is not None:
         seed = torch.ones_like(loss)
         recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
@@ -267,5 +267,5 @@ def trace(
     if optimizer and trainable:
         ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
     uncovered = dict(recorder.uncovered)
-    guesses = recorder.guesses.told()
-    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, uncovered, guesses, recorder.loss)
+    told, bound = recorder.guesses.told(), recorder.guesses.bound
+    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, uncovered, told, recorder.loss, bound)

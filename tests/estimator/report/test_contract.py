@@ -15,7 +15,7 @@ STAGE = {"energy_j", "energy_kwh", "carbon_kg", "duration_s", "boundary"}
 KEYS = {
     "schema_version": None,
     "model": {"name", "parameters", "trainable_parameters", "layer_types"},
-    "workload": {"flops_per_sample", "bytes_per_sample", "ops", "uncovered_ops", "guesses"},
+    "workload": {"flops_per_sample", "bytes_per_sample", "bound", "ops", "uncovered_ops", "guesses"},
     "hardware": {"name", "status"},
     "assumptions": {"name", "value", "unit", "status", "source"},
     "inference": STAGE,
@@ -100,6 +100,7 @@ def test_what_was_not_counted_and_what_was_guessed_is_told():
     workload = to_dict(estimate(net, Scenario(hardware="i9-9900k", inputs=("16",))))["workload"]
     assert workload["uncovered_ops"] == ["aten._linalg_svd"]
     assert workload["guesses"] == ["a condition in the model: True (the dearer way: an upper bound)"]
+    assert workload["bound"] == "about"  # a way is an upper bound, but an op is missing
 
 
 def test_statuses_are_the_contracts(footprint):

@@ -71,6 +71,7 @@ def test_tables_name_real_ops_once():
 def test_op_without_formula_is_reported_with_its_bytes():
     workload = forward(Calls(lambda _, x: torch.linalg.cholesky(x)), meta(4, 16, 16))
     assert workload.uncovered_ops == {"aten.linalg_cholesky_ex": 1}
+    assert workload.bound == "at least"
     (op,) = workload.ops
     assert op.kind == "uncovered"
     assert op.flops == 0
