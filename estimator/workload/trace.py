@@ -24,6 +24,7 @@ from estimator.base.budget import Exhausted, too_much_to_trace
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
+from estimator.workload.higher_order import uncompiled
 from estimator.workload.loss import assumed_loss, unread_outputs
 from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
@@ -153,6 +154,7 @@ def recording(
         stack.enter_context(torch.device(device))
         stack.enter_context(placed(device))
         stack.enter_context(unchecked())
+        stack.enter_context(uncompiled())
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
         ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
