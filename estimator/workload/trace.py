@@ -91,6 +91,10 @@ def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, de
     return ghosts
 
 
+_NO_GRAPH = "does not require grad and does not have a grad_fn"
+"""What autograd says where a gradient is asked of a result without a graph."""
+
+
 @contextlib.contextmanager
 def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
     """The model's own code may raise anything, or exit: that becomes `_Stopped`; the user's interrupt does not."""
@@ -136,12 +140,14 @@ def recording(
     *,
     fake: bool = False,
     ways: Ways | None = None,
+    graph: bool = False,
 ) -> Iterator[tuple[OpRecorder, tuple[Any, ...], dict[str, Any]]]:
     """While active, what `module` does is written down: the recorder, and the inputs to call it with.
 
     Its parameters and buffers are stand-ins without data; those named in `trainable` ask for a gradient. None is
     inference: parameters ask for one as they do in the module, since PyTorch chooses kernels by it, but no graph is
-    built. `fake` traces under `FakeTensorMode`; `ways` lets values that nobody knows be guessed, and says how.
+    built, unless `graph` says so. `fake` traces under `FakeTensorMode`; `ways` lets values that nobody knows be
+    guessed, and says how.
     """
     device = "cpu" if fake else "meta"
     recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, ways)
@@ -165,7 +171,7 @@ def recording(
             recorder.guesses.known.buffers(ghosts, module.named_buffers(remove_duplicate=False))
         args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
         stack.enter_context(recorder.following_layers())
-        stack.enter_context(torch.set_grad_enabled(trainable is not None))
+        stack.enter_context(torch.set_grad_enabled(graph or trainable is not None))
         stack.enter_context(FuseCalls(recorder.guesses))
         stack.enter_context(recorder)
         stack.enter_context(_reparametrize_module(module, ghosts, tie_weights=False))
@@ -182,10 +188,22 @@ def _run(
     fake: bool = False,
     ways: Ways | None = None,
 ) -> OpRecorder:
-    """One pass under the recorder, as in `recording`. Raises `_Stopped` where the model's code raises."""
-    with recording(module, inputs, trainable, dtype, fake=fake, ways=ways) as (recorder, args, kwargs):
-        _one_pass(module, args, kwargs, recorder, trainable)
-    return recorder
+    """One pass under the recorder, as in `recording`. Raises `_Stopped` where the model's code raises.
+
+    A model whose forward pass takes gradients (forces of an energy) is not served under `torch.no_grad`, nor traced so.
+    """
+
+    def once(graph: bool) -> OpRecorder:
+        with recording(module, inputs, trainable, dtype, fake=fake, ways=ways, graph=graph) as (recorder, args, kwargs):
+            _one_pass(module, args, kwargs, recorder, trainable)
+        return recorder
+
+    try:
+        return once(graph=False)
+    except _Stopped as stopped:
+        if trainable is not None or _NO_GRAPH not in str(stopped.error):
+            raise
+        return once(graph=True)
 
 
 def _sentence(error: BaseException) -> str:

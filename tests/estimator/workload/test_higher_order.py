@@ -1,4 +1,4 @@
-"""Attention by `flex_attention`, conditions by `torch.cond`: traced without a compiler. FLOPs are hand arithmetic."""
+"""`flex_attention` and `torch.cond`, traced without a compiler; passes inside passes. FLOPs are hand arithmetic."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch import nn
 from torch._higher_order_ops import cond as condition
 from torch.nn.attention import flex_attention as flex_module
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.estimator.tracing import Calls, forward, meta, on_meta, one, step
 
@@ -100,3 +102,52 @@ def test_a_condition_that_is_known_is_no_guess():
     net = on_meta(lambda: Calls(call, a=nn.Linear(16, 16), b=nn.Linear(16, 64)))
     workload = forward(net, meta(2, 16))
     assert (workload.flops, workload.bound) == (2 * 2 * 16 * 16, "exact")
+
+
+# ---- gradients inside forward, and forward inside the backward pass: as torch's own counter counts real tensors
+
+
+def _forces(m, x):
+    x = x.detach().requires_grad_()
+    energy = torch.tanh(x @ m.a) @ m.b
+    return {"energy": energy, "forces": -torch.autograd.grad(energy.sum(), x, create_graph=True)[0]}
+
+
+def _matrices():
+    return Calls(_forces, a=nn.Parameter(torch.zeros(16, 32)), b=nn.Parameter(torch.zeros(32, 1)))
+
+
+def _counted(run):
+    with FlopCounterMode(display=False) as counter:
+        result = run()
+    return counter.get_total_flops(), result
+
+
+def test_gradients_inside_forward_are_its_own():
+    # forward 2 products, and each again for the gradient of its input: 4 x 16 x 32 and 4 x 32 FLOPs a sample
+    net, flops = _matrices(), 2 * 2 * 2 * (16 * 32 + 32)
+    real, out = _counted(lambda: _forces(net, torch.zeros(2, 16)))
+    served = forward(net, meta(2, 16))
+    assert served.flops == served.flops_of(phase="forward") == real == flops
+    backward, _ = _counted((out["energy"].sum() + out["forces"].square().sum()).backward)
+    trained = step(net, meta(2, 16))
+    assert trained.flops_of(phase="forward") == flops
+    assert trained.flops_of(phase="backward") == backward > 0
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointed_layers_run_forward_again(reentrant):
+    def call(m, x):
+        return m.head(checkpoint(m.body, m.stem(x), use_reentrant=reentrant))
+
+    body = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16))
+    net = Calls(call, stem=nn.Linear(16, 16), body=body, head=nn.Linear(16, 4))
+    forward_flops = 2 * 2 * (16 * 16 + 2 * 16 * 32 + 16 * 4)
+    once = 2 * 2 * (16 * 16 + 2 * 2 * 16 * 32 + 2 * 16 * 4)
+    # the whole body again, or, where only what is saved is computed anew, all but its last layer
+    again = 2 * 2 * 16 * 32 * (2 if reentrant else 1)
+    workload = step(net, meta(2, 16))
+    assert workload.flops_of(phase="forward") == forward_flops
+    assert workload.flops_of(phase="backward") == once + again
+    real, _ = _counted(lambda: net(torch.zeros(2, 16)).sum().backward())
+    assert workload.flops == real
