@@ -4,6 +4,8 @@ from estimator import estimate, Scenario
 footprint = estimate("model.pt", Scenario(epochs=10, samples=100_000))
 print(footprint.training.stage.energy_kwh)
 
+`register_flops` tells the FLOPs of an operator of your own, which is named as not counted otherwise.
+
 Public, and kept from version to version: the names in `__all__`, the command line, and the JSON of `to_dict`
 (docs/json.md). All other modules are rooms of the house (docs/architecture.md) and may move.
 """
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from estimator.footprint import Footprint, estimate
     from estimator.lifecycle.scenario import Scenario
     from estimator.report.contract import to_dict
+    from estimator.workload.registered import register_flops
 
 _WHERE = {
     "estimate": "estimator.footprint",
@@ -25,9 +28,10 @@ _WHERE = {
     "Scenario": "estimator.lifecycle.scenario",
     "JoulecastError": "estimator.base.errors",
     "to_dict": "estimator.report.contract",
+    "register_flops": "estimator.workload.registered",
 }
 
-__all__ = ["Footprint", "JoulecastError", "Scenario", "estimate", "to_dict"]
+__all__ = ["Footprint", "JoulecastError", "Scenario", "estimate", "register_flops", "to_dict"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from estimator.energy.uncertainty import Interval
 from estimator.lifecycle.stages import Stage
 from estimator.report.comparison_data import BOUNDS, compared_by, to_csv, to_json
 from estimator.report.folded import Filled, Part, folded, numbers, words
-from estimator.report.text import assumptions_table, caution_line, cautions, hardware_line
+from estimator.report.text import assumptions_table, caution_line, cautions, hardware_line, told_flops
 
 _NAMED = 3
 """So many rows are named in one warning; the others are counted."""
@@ -69,7 +69,7 @@ def _what_they_are(comparison: Comparison) -> Part:
     served = [row.footprint.inference_workload for row in comparison.rows]
     columns = (
         numbers("parameters", (f"{row.footprint.model.parameters:,}" for row in comparison.rows)),
-        numbers("work", (si(one.flops_per_sample, "FLOP") for one in served)),
+        numbers("work", map(told_flops, served)),
         numbers("moved", (si(one.bytes_per_sample, "B") for one in served)),
         numbers("ops", (f"{len(one.ops):,}" for one in served)),
     )

@@ -83,7 +83,7 @@ def _line(told: Mapping[str, Any], front: Sequence[str]) -> dict[str, Any]:
     workload, ratio, payback = told["workload"], told["ratio_interval"] or {}, told["pays_back_after"] or {}
     line = {"name": told["name"], **told["sweep"], "hardware_name": told["hardware"]["name"]}
     line |= {"parameters": told["model"]["parameters"]}
-    line |= {name: workload[name] for name in ("flops_per_sample", "bytes_per_sample", "ops")}
+    line |= {name: workload[name] for name in ("flops_per_sample", "bound", "bytes_per_sample", "ops")}
     for stage in _STAGES:
         line |= _stage(stage, told[stage] or {})
     line |= {"ratio_to_best": told["ratio_to_best"], "ratio_low": ratio.get("low"), "ratio_high": ratio.get("high")}

@@ -48,6 +48,7 @@ def to_dict(footprint: Footprint, top: int | None = None) -> dict[str, Any]:
         "workload": {
             "flops_per_sample": served.flops_per_sample,
             "bytes_per_sample": served.bytes_per_sample,
+            "bound": served.bound,
             "ops": len(served.ops),
             "uncovered_ops": sorted({*served.uncovered_ops, *step.uncovered_ops}),
             "guesses": list(dict.fromkeys([*served.guesses, *step.guesses])),

@@ -16,7 +16,7 @@ from estimator.hardware.profile import HardwareProfile
 from estimator.lifecycle.stages import PAPER_OVERHEAD, Stage
 from estimator.report.layout import Column, columns, grid
 from estimator.workload.crosscheck import PARTS, CrossCheck
-from estimator.workload.ops import PHASES
+from estimator.workload.ops import PHASES, Workload
 
 _ROOM_FOR_SOURCES = 110
 _COUNTED = frozenset({"epochs", "samples", "devices", "trials", "inferences"})
@@ -33,17 +33,23 @@ def _many(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
+def told_flops(workload: Workload) -> str:
+    """FLOPs of a sample, with "at least", "at most" or "about" before them where they are not exact."""
+    bound = "" if workload.bound == "exact" else f"{workload.bound} "
+    return f"{bound}{si(workload.flops_per_sample, 'FLOP')}"
+
+
 def _model_lines(footprint: Footprint) -> Iterator[Text]:
     facts, served, step = footprint.model, footprint.inference_workload, footprint.training_workload
     yield Text.assemble((printable(facts.name), "bold"), " ", (f"({printable(facts.form)})", "dim"))
     trained = "" if facts.trainable_parameters == facts.parameters else f" ({facts.trainable_parameters:,} trained)"
     yield Text(f"  {facts.parameters:,} parameters{trained}")
     yield Text(
-        f"  one inference: {si(served.flops_per_sample, 'FLOP')} (2 per multiply-accumulate), "
+        f"  one inference: {told_flops(served)} (2 per multiply-accumulate), "
         f"{si(served.bytes_per_sample, 'B')} moved, {_many(len(served.ops), 'op')}"
     )
     yield Text(
-        f"  one training sample: {si(step.flops_per_sample, 'FLOP')}, {si(step.bytes_per_sample, 'B')} moved, "
+        f"  one training sample: {told_flops(step)}, {si(step.bytes_per_sample, 'B')} moved, "
         f"{_many(len(step.ops), 'op')} a step"
     )
     shown = [f"{count} {printable(name)}" for name, count in list(facts.layer_types.items())[:6]]

@@ -237,7 +237,9 @@ class Parts(Generic[Told]):
                     torch.autograd.backward([t for t, _ in ends], [g for _, g in ends])
                 under_way.end()
         calls = recorder.module_calls - under_way.calls - isinstance(module, Loss)
-        own = Workload(tuple(recorder.ops[:forward_ops]), 1, calls, dict(recorder.uncovered), recorder.guesses.told())
+        guesses = recorder.guesses
+        ops, uncovered = tuple(recorder.ops[:forward_ops]), dict(recorder.uncovered)
+        own = Workload(ops, 1, calls, uncovered, guesses.told(), guessed=guesses.bound)
         later = Workload(tuple(recorder.ops[forward_ops:]), 1, 0)
         in_place = (
             any(t._version != before for t, before in versions)

@@ -15,7 +15,7 @@ import numpy as np
 from estimator.energy.columns import columns_of, joined, keep
 from estimator.energy.demand import Sums, demand_of, summed
 from estimator.energy.model import EnergyModel
-from estimator.workload.ops import Workload
+from estimator.workload.ops import Workload, bound_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def merged(parts: Sequence[Workload]) -> Workload:
         for name, times in part.uncovered_ops.items():
             uncovered[name] = uncovered.get(name, 0) + times
     guesses = tuple(dict.fromkeys(chain.from_iterable(part.guesses for part in parts)))
-    workload = Workload(tuple(chain.from_iterable([part.ops for part in parts])), 1, calls, uncovered, guesses)
+    bound = bound_of(part.guessed for part in parts)
+    ops = tuple(chain.from_iterable([part.ops for part in parts]))
+    workload = Workload(ops, 1, calls, uncovered, guesses, guessed=bound)
     of_one = np.zeros_like(columns.workload)
     keep(workload, replace(columns, workload=of_one, module_calls=np.array([calls], dtype=np.float64)))
     return workload

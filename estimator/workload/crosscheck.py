@@ -20,8 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from estimator.sources import LoadedModel
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.workload.guesses import LOOP
+from estimator.workload.modes import module_mode
 from estimator.workload.recorder import tensors_in
-from estimator.workload.trace import TraceInputs, module_mode, trace
+from estimator.workload.trace import TraceInputs, trace
 
 Part = Literal["convolutions", "matrix products", "attention", "recurrent", "other"]
 PARTS: tuple[Part, ...] = ("convolutions", "matrix products", "attention", "recurrent", "other")
@@ -37,6 +38,7 @@ _OURS: Mapping[str, Part] = {
     "matmul": "matrix products",
     "attention": "attention",
     "rnn": "recurrent",
+    "fft": "other",
 }
 _PART_OF_OPERATOR: Mapping[str, Part] = {
     "conv": "convolutions",

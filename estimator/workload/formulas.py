@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import log2, prod
 from typing import Any
 
 from torch import Tensor
 
 from estimator.workload.kinds import NO_TRAFFIC, kind_of, product_of
-from estimator.workload.ops import CONTRACTIONS, Convolution, Kind
+from estimator.workload.ops import CONTRACTIONS, COUNTED, Convolution, Kind
+from estimator.workload.registered import registered_formula
 
 # ---- FLOPs of contractions
 
@@ -57,6 +58,16 @@ def recurrent_flops(x: Tensor, weights: Sequence[Tensor], *, backward: bool = Fa
     return (4 if backward else 2) * x.shape[0] * x.shape[1] * matrices
 
 
+def fft_flops(elements: int, length: int, *, real: bool) -> int:
+    """FLOPs of Fourier transforms over `length` points each (a product over dimensions), of `elements` in all.
+
+    5 n log2 n a complex transform, after Cooley and Tukey's radix 2 (1965), and half of it where one side is real: the
+    convention in which FFTW's speeds are told (Frigo and Johnson 2005, The Design and Implementation of FFTW3).
+    `elements` are those of the real side where there is one.
+    """
+    return round((2.5 if real else 5) * elements * log2(max(1, length)))
+
+
 def convolution_of(args: tuple[Any, ...], *, backward: bool) -> Convolution:
     """How a call of `aten.convolution`, or of its backward pass, is set: by the order of their arguments."""
     stride, _, dilation, transposed, _, groups = args[4:10] if backward else args[3:9]
@@ -78,7 +89,26 @@ def _trilinear(args: tuple[Any, ...], out: Any) -> int:
     return int(2 * prod(max(dim) for dim in zip(*sizes, strict=True)))
 
 
+def _fft(args: tuple[Any, ...], out: Any) -> int:
+    """The transform's lengths are those of the real side, else of the input, in the dimensions that are named."""
+    side = args[0] if args[0].is_complex() and out.is_complex() else out if args[0].is_complex() else args[0]
+    return fft_flops(side.numel(), prod(side.shape[dim] for dim in args[1]), real=not side.is_complex())
+
+
+def _deformed(args: tuple[Any, ...], out: Any) -> int:
+    """torchvision's deformable convolution: a plain one on samples, whose interpolation is not counted."""
+    return convolution_flops(args[0], args[1], out, transposed=False)
+
+
+def _deformed_backward(args: tuple[Any, ...], out: Any) -> int:
+    """Both products, for the samples' and for the weight's gradient, whoever asks (deform_conv2d_kernel.cpp)."""
+    return 2 * convolution_flops(args[1], args[2], args[0], transposed=False)
+
+
 _OF_THEIR_OWN: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
+    **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), _fft),
+    "deform_conv2d": _deformed,
+    "_deform_conv2d_backward": _deformed_backward,
     "_grouped_mm": _grouped_mm,
     "_trilinear": _trilinear,
     "addr": lambda args, out: 2 * int(args[1].numel()) * int(args[2].numel()),
@@ -122,13 +152,14 @@ def nbytes(t: Tensor) -> int:
 
 @dataclass(frozen=True)
 class OpFacts:
-    """What is known of an op before it runs: found once per overload."""
+    """What is known of an op before it runs: found once per overload. `registered` is a user's own formula."""
 
     name: str
     kind: Kind
     free: bool
     flops: Callable[[tuple[Any, ...], Any], int] | None
     causal_at: int | None = None
+    registered: Callable[..., int] | None = None
 
     @classmethod
     def of(cls, func: Any) -> OpFacts:
@@ -137,11 +168,14 @@ class OpFacts:
         view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
         kind = kind_of(func)
         flops = _product_flops(name)
-        if kind in CONTRACTIONS and flops is None:
+        registered = registered_formula(func._overloadpacket)
+        if registered is not None and kind not in COUNTED:
+            kind = "matmul"
+        elif kind in COUNTED and flops is None and registered is None:
             kind = "uncovered"  # a contraction that nobody wrote a formula for is said, not counted as 0
         names = [argument.name for argument in func._schema.arguments]
         causal_at = names.index("is_causal") if "is_causal" in names else None
-        return cls(name, kind, view or name in NO_TRAFFIC or func.namespace == "prim", flops, causal_at)
+        return cls(name, kind, view or name in NO_TRAFFIC or func.namespace == "prim", flops, causal_at, registered)
 
     def is_causal(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether an attention skips what lies above the diagonal."""
@@ -152,10 +186,14 @@ class OpFacts:
         """The op's name; two algorithms behind one name are told apart."""
         return "gelu_tanh" if kwargs.get("approximate") == "tanh" else self.name
 
-    def count_flops(self, args: tuple[Any, ...], out: Any, tensors: Sequence[Tensor]) -> int:
-        """FLOPs of one call: exact for contractions, 0 for moves, else one per element of the largest tensor."""
+    def count_flops(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, tensors: Sequence[Tensor]) -> int:
+        """FLOPs of one call: by its formula, 0 for moves, else one per element of the largest tensor."""
+        if self.registered is not None:
+            return self.registered(args, kwargs, out)
         if self.flops is not None:
-            return self.flops(args, out)
+            # (a + bi)(c + di) is four real multiply-accumulates
+            times = 4 if self.kind in CONTRACTIONS and any(t.is_complex() for t in tensors) else 1
+            return times * self.flops(args, out)
         if self.kind in ("copy", "index", "embedding", "uncovered"):
             return 0
         return max((t.numel() for t in tensors), default=0)

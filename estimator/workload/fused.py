@@ -89,7 +89,7 @@ def _recurrent_call(name: str, x: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return (out, h_n, c_n) if name == "lstm" else (out, h_n)
 
 
-def _attention_call(
+def attention_call(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -134,7 +134,7 @@ _multi_head_attention = types.FunctionType(
     functional.multi_head_attention_forward.__code__,
     {
         **vars(functional),
-        "scaled_dot_product_attention": _attention_call,
+        "scaled_dot_product_attention": attention_call,
         "dropout": _dropout_call,
         "has_torch_function": lambda tensors: False,
     },
@@ -171,7 +171,7 @@ class FuseCalls(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in ATTENTION:
-            return _attention_call(*args, **kwargs)
+            return attention_call(*args, **kwargs)
         if func is functional.multi_head_attention_forward:
             return _multi_head_attention(*args, **kwargs)
         if func in DROPOUT and (given := dropped(*args, **kwargs)):
@@ -180,7 +180,7 @@ class FuseCalls(TorchFunctionMode):
         if name in RECURRENT and getattr(torch._VF, name) is func:
             return _recurrent_call(name, *args, **kwargs)
         if name == "_pack_padded_sequence":
-            self._guesses.note("every packed sequence has the full length (an upper bound)")
+            self._guesses.note("every packed sequence has the full length (an upper bound)", "at most")
             data, sizes = _packed(args[0], args[2])
             self._batches[id(sizes)] = sizes, data.shape[0] // sizes.shape[0]
             return data, sizes

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from estimator.workload.known import KnownValues
+from estimator.workload.ops import Bound, bound_of
 
 aten = torch.ops.aten
 
@@ -45,6 +46,12 @@ _TAKEN = {
     "masked_select": f"every element selected {_UPPER}",
     "_unique2": f"all elements different {_UPPER}",
     "repeat_interleave": "every element repeated once (data may repeat it more or less often)",
+}
+_BOUNDS: dict[str, Bound] = {
+    "nonzero": "at most",
+    "masked_select": "at most",
+    "_unique2": "at most",
+    "repeat_interleave": "about",
 }
 
 
@@ -104,11 +111,13 @@ class Guesses:
         self._ways = ways
         self.known = KnownValues()
         self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._bounds: set[Bound] = set()
         self._places: dict[Hashable, _Place] = {}
 
-    def note(self, sentence: str) -> None:
-        """Keep a guess that belongs to no layer."""
+    def note(self, sentence: str, bound: Bound = "exact") -> None:
+        """Keep a guess that belongs to no layer, and how it bounds what is counted."""
         self._counts[sentence, "", ""] += 1
+        self._bounds.add(bound)
 
     def read(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], layer: str, ops: int) -> Any:
         """The result of `func`, one of `READS_VALUES`, if it is known, else the guess. `ops` have run so far.
@@ -129,7 +138,16 @@ class Guesses:
             guess = _guess(name, t, condition is over)
         if not over:
             self._counts[what, layer, _TAKEN.get(name, str(guess).removesuffix(".0"))] += 1
+            if what not in _CONDITIONS:  # the length 1 is the least; a floating number is no length
+                self._bounds.add(_BOUNDS.get(name, "at least" if isinstance(guess, int) else "about"))
         return guess
+
+    @property
+    def bound(self) -> Bound:
+        """How the guesses bound what is counted; a condition does where its ways differ, or one does not run."""
+        conditions = any(what in _CONDITIONS for what, _, _ in self._counts)
+        dearer: Bound = "at most" if conditions and self._ways is not None and self._ways.why else "exact"
+        return bound_of([*self._bounds, dearer])
 
     @property
     def allowed(self) -> bool:
@@ -148,6 +166,7 @@ class Guesses:
         over = self._ends_loop("mask", layer, ops)
         if not (over or _in_autograd()):
             self._counts["a boolean mask", layer, f"every element selected {_UPPER}"] += 1
+            self._bounds.add("at most")
         return (args[0], _selected(args[1], over), *args[2:])
 
     def told(self) -> tuple[str, ...]:
@@ -170,6 +189,7 @@ class Guesses:
         ends = place.ends_here(ops)
         if ends:
             self._counts[LOOP, layer, f"taken to end after {_ROUNDS:,} rounds"] += 1
+            self._bounds.add("at least")
         return ends
 
 

@@ -18,6 +18,7 @@ Kind = Literal[
     "matmul",
     "attention",
     "rnn",
+    "fft",
     "norm",
     "softmax",
     "embedding",
@@ -32,6 +33,19 @@ Kind = Literal[
 
 CONTRACTIONS: frozenset[Kind] = frozenset({"conv", "matmul", "attention", "rnn"})
 """Kinds whose FLOPs are multiply-accumulates: they run on matrix units, and published FLOP tables count only them."""
+
+COUNTED: frozenset[Kind] = CONTRACTIONS | {"fft"}
+"""Kinds with a FLOP formula of their own, which a workload's FLOPs are made of."""
+
+Bound = Literal["exact", "at least", "at most", "about"]
+"""How a count stands to what a real run does; "about" where it may be more or less."""
+
+
+def bound_of(bounds: Iterable[Bound]) -> Bound:
+    """The bound of a count to which each of `bounds` applies: one that all agree on, else "about"."""
+    sides = set(bounds) - {"exact"}
+    return "about" if len(sides) > 1 else next(iter(sides), "exact")
+
 
 Shape = tuple[int, ...]
 
@@ -53,12 +67,13 @@ class Convolution:
 class Op:
     """One operation as PyTorch would dispatch it, for the whole batch.
 
-    `flops` is exact (2 per multiply-accumulate) for contractions and one per element for the rest; `bytes_read` and
-    `bytes_written` are the traffic of this op alone, nothing fused with its neighbours; `launches` is the number of
-    kernels that it stands for. `layer` is the dotted path of the module that called it, "" for the model itself or
-    the loss. `layout` is that of its first input with two dimensions or more; a convolution's says how its kernels take
-    input and weight. `convolution` is None for ops of other kinds. `causal`: of attention, whose kernels then skip what
-    lies above the diagonal; `flops` count it all the same, as published tables do.
+    `flops` is exact (2 per multiply-accumulate) for contractions, 5 n log2 n for Fourier transforms, and one per
+    element for the rest; `bytes_read` and `bytes_written` are the traffic of this op alone, nothing fused with its
+    neighbours; `launches` is the number of kernels that it stands for. `layer` is the dotted path of the module that
+    called it, "" for the model itself or the loss. `layout` is that of its first input with two dimensions or more; a
+    convolution's says how its kernels take input and weight. `convolution` is None for ops of other kinds. `causal`: of
+    attention, whose kernels then skip what lies above the diagonal; `flops` count it all the same, as published tables
+    do.
     """
 
     phase: Phase
@@ -94,7 +109,8 @@ class Workload:
 
     `module_calls` counts the calls of `nn.Module`s in the forward pass; `uncovered_ops` names ops without a FLOP
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
-    real data would tell; `loss` names the loss of a training step, "" where there is none.
+    real data would tell, and `guessed` how they bound the counts; `loss` names the loss of a training step, "" where
+    there is none.
     """
 
     ops: tuple[Op, ...]
@@ -103,11 +119,17 @@ class Workload:
     uncovered_ops: Mapping[str, int] = field(default_factory=dict)
     guesses: tuple[str, ...] = ()
     loss: str = ""
+    guessed: Bound = "exact"
+
+    @property
+    def bound(self) -> Bound:
+        """How the FLOPs stand to a real run's: "at least" where ops are uncovered, else as the guesses bound them."""
+        return bound_of([self.guessed, "at least" if self.uncovered_ops else "exact"])
 
     @cached_property
     def flops(self) -> int:
-        """FLOPs of the contractions for the batch: the convention of published tables (2 per multiply-accumulate)."""
-        return sum(op.flops for op in self.ops if op.kind in CONTRACTIONS)
+        """FLOPs of `COUNTED` kinds for the batch: the convention of published tables (2 per multiply-accumulate)."""
+        return sum(op.flops for op in self.ops if op.kind in COUNTED)
 
     @cached_property
     def bytes_moved(self) -> int:
@@ -116,7 +138,7 @@ class Workload:
 
     @property
     def flops_per_sample(self) -> float:
-        """Contraction FLOPs of one sample."""
+        """FLOPs of one sample, of `COUNTED` kinds."""
         return self.flops / self.batch_size
 
     @property
@@ -128,7 +150,7 @@ class Workload:
         """The ops of one phase, in the order in which they ran."""
         return tuple(op for op in self.ops if op.phase == phase)
 
-    def flops_of(self, *, phase: Phase | None = None, kinds: Iterable[Kind] = CONTRACTIONS) -> int:
+    def flops_of(self, *, phase: Phase | None = None, kinds: Iterable[Kind] = COUNTED) -> int:
         """FLOPs of the ops of `kinds`, in `phase` or in all of them."""
         wanted = frozenset(kinds)
         return sum(op.flops for op in self.ops if op.kind in wanted and phase in (None, op.phase))

@@ -7,6 +7,7 @@ The CPU is left as it is named: `lengths.cpu()` reads values.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,13 +86,20 @@ def _legacy(name: str, dtype: torch.dtype, device: str) -> type:
     return Legacy
 
 
+@functools.cache
+def _stand_ins(device: str) -> dict[str, Any]:
+    """What stands for names of `torch.cuda` that need a GPU, where this torch has them."""
+    made: dict[str, Any] = {name: _legacy(name, dtype, device) for name, dtype in _TYPES.items()}
+    made |= {"synchronize": lambda *_: None, "current_device": lambda: 0}
+    return {name: value for name, value in made.items() if name in vars(torch.cuda)}
+
+
 @contextlib.contextmanager
 def placed(device: str) -> Iterator[None]:
     """While active, code that names a GPU runs on `device` ("meta" or "cpu"): calls, types, and what waits for one."""
-    stand_ins: dict[str, Any] = {name: _legacy(name, dtype, device) for name, dtype in _TYPES.items()}
-    stand_ins |= {"synchronize": lambda *_: None, "current_device": lambda: 0}
-    before = {name: vars(torch.cuda)[name] for name in stand_ins if name in vars(torch.cuda)}
-    vars(torch.cuda).update({name: stand_ins[name] for name in before})
+    stand_ins = _stand_ins(device)
+    before = {name: vars(torch.cuda)[name] for name in stand_ins}
+    vars(torch.cuda).update(stand_ins)
     try:
         with Placed(device):
             yield

@@ -21,7 +21,7 @@ from estimator.workload.formulas import OpFacts, convolution_of
 from estimator.workload.guesses import READS_VALUES, Guesses, Ways
 from estimator.workload.kinds import product_of
 from estimator.workload.memo import Result, call_key, maker_of, result_of
-from estimator.workload.ops import CONTRACTIONS, Convolution, Layout, Op, Phase
+from estimator.workload.ops import Convolution, Layout, Op, Phase
 
 _OF_ONE_DTYPE = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "convolution"})
 
@@ -49,6 +49,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.entered = ("", "")
         self._layers = layers
         self._stack = [("", "")]
+        self._returned = False
         self._first_nodes, self._layers_of_nodes = [_get_sequence_nr()], [("", "")]
         self._facts: dict[Any, tuple[OpFacts, Result]] = {}
         self._seen: dict[Hashable, tuple[Callable[[], Any], Callable[..., Op] | None]] = {}
@@ -75,6 +76,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._stack.pop()
+        self._returned = self._returned or len(self._stack) == 1
         self._mark_nodes()
 
     def _mark_nodes(self) -> None:
@@ -128,13 +130,17 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _place(self) -> tuple[Phase, tuple[str, str]]:
-        """Phase and layer of the op just run; a backward op belongs to the layer of its forward op."""
+        """Phase and layer of the op just run; a backward op belongs to the layer of its forward op.
+
+        Gradients that the model itself takes (`torch.autograd.grad` inside `forward`) are part of its forward pass.
+        """
         here, node = self._stack[-1], torch._C._current_autograd_node()
         if node is None:
             return "forward", here
-        if len(self._stack) > 1:  # a checkpointed module runs forward again inside the backward pass
-            return "backward", here
-        return "backward", self._layers_of_nodes[bisect_right(self._first_nodes, node._sequence_nr()) - 1]
+        phase: Phase = "backward" if self._returned else "forward"
+        if self._returned and len(self._stack) > 1:  # a checkpointed module runs again inside the backward pass
+            return phase, here
+        return phase, self._layers_of_nodes[bisect_right(self._first_nodes, node._sequence_nr()) - 1]
 
 
 def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Callable[..., Op]:
@@ -147,13 +153,11 @@ def _op_of(facts: OpFacts, args: tuple[Any, ...], kwargs: dict[str, Any], out: A
         raise RuntimeError(f"{facts.name} of integers and floating numbers")  # meta kernels let it pass
     read, written = facts.count_bytes(args, ins, outs)
     first = outs or ins
-    # (a + bi)(c + di) is four real multiply-accumulates
-    times = 4 if facts.kind in CONTRACTIONS and any(t.is_complex() for t in ins) else 1
     return partial(
         Op,
         name=facts.name_of(kwargs),
         kind=facts.kind,
-        flops=times * facts.count_flops(args, out, ins + outs),
+        flops=facts.count_flops(args, kwargs, out, ins + outs),
         bytes_read=read,
         bytes_written=written,
         dtype=str(first[0].dtype)[6:] if first else "",

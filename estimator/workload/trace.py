@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,9 @@ from estimator.base.budget import Exhausted, too_much_to_trace
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
-from estimator.workload.loss import assumed_loss
+from estimator.workload.higher_order import uncompiled
+from estimator.workload.loss import assumed_loss, unread_outputs
+from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
 from estimator.workload.placement import placed
@@ -54,23 +55,6 @@ FAILURES = (_Stopped, *FOREIGN_ERRORS)
 """What ends a pass: the model's code, or torch where it cannot set the pass up."""
 
 
-@contextlib.contextmanager
-def module_mode(module: nn.Module, training: bool) -> Iterator[None]:
-    """Train or eval mode, restored per submodule afterwards; the fused transformer path, unknown to meta, is off."""
-    before = [(m, m.training) for m in module.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    if any(was is not training or type(m).train is not nn.Module.train for m, was in before):
-        module.train(training)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for submodule, was in before:
-            if submodule.training is not was:
-                submodule.training = was
-
-
 def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> frozenset[str]:
     """Dotted names of the parameters that are trained: those with a gradient that no pattern of `freeze` matches.
 
@@ -93,18 +77,6 @@ def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> froze
     return frozenset(trainable)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps torch from logging the traceback of an error that is reported here."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
 def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
     """Stand-ins without data for every parameter and buffer, floating ones in `dtype`; tied ones stay one tensor."""
     made: dict[int, Tensor] = {}
@@ -117,6 +89,10 @@ def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, de
                 made[id(t)].requires_grad_(parameters and name in trainable)
             ghosts[name] = made[id(t)]
     return ghosts
+
+
+_NO_GRAPH = "does not require grad and does not have a grad_fn"
+"""What autograd says where a gradient is asked of a result without a graph."""
 
 
 @contextlib.contextmanager
@@ -145,6 +121,8 @@ def _one_pass(
         return
     recorder.layer_scope("", "loss")
     loss, recorder.loss = assumed_loss(output)
+    if unread := unread_outputs(output):
+        recorder.guesses.note(f"not part of the assumed loss, since it cannot be read: {', '.join(unread)}", "at least")
     if loss is not None:
         seed = torch.ones_like(loss)
         recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
@@ -162,12 +140,14 @@ def recording(
     *,
     fake: bool = False,
     ways: Ways | None = None,
+    graph: bool = False,
 ) -> Iterator[tuple[OpRecorder, tuple[Any, ...], dict[str, Any]]]:
     """While active, what `module` does is written down: the recorder, and the inputs to call it with.
 
     Its parameters and buffers are stand-ins without data; those named in `trainable` ask for a gradient. None is
     inference: parameters ask for one as they do in the module, since PyTorch chooses kernels by it, but no graph is
-    built. `fake` traces under `FakeTensorMode`; `ways` lets values that nobody knows be guessed, and says how.
+    built, unless `graph` says so. `fake` traces under `FakeTensorMode`; `ways` lets values that nobody knows be
+    guessed, and says how.
     """
     device = "cpu" if fake else "meta"
     recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, ways)
@@ -175,10 +155,12 @@ def recording(
         module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
     with contextlib.ExitStack() as stack:
         if fake:
-            stack.enter_context(_quiet())
+            stack.enter_context(quiet())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.device(device))
         stack.enter_context(placed(device))
+        stack.enter_context(unchecked())
+        stack.enter_context(uncompiled())
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
         ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
@@ -189,7 +171,7 @@ def recording(
             recorder.guesses.known.buffers(ghosts, module.named_buffers(remove_duplicate=False))
         args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
         stack.enter_context(recorder.following_layers())
-        stack.enter_context(torch.set_grad_enabled(trainable is not None))
+        stack.enter_context(torch.set_grad_enabled(graph or trainable is not None))
         stack.enter_context(FuseCalls(recorder.guesses))
         stack.enter_context(recorder)
         stack.enter_context(_reparametrize_module(module, ghosts, tie_weights=False))
@@ -206,10 +188,22 @@ def _run(
     fake: bool = False,
     ways: Ways | None = None,
 ) -> OpRecorder:
-    """One pass under the recorder, as in `recording`. Raises `_Stopped` where the model's code raises."""
-    with recording(module, inputs, trainable, dtype, fake=fake, ways=ways) as (recorder, args, kwargs):
-        _one_pass(module, args, kwargs, recorder, trainable)
-    return recorder
+    """One pass under the recorder, as in `recording`. Raises `_Stopped` where the model's code raises.
+
+    A model whose forward pass takes gradients (forces of an energy) is not served under `torch.no_grad`, nor traced so.
+    """
+
+    def once(graph: bool) -> OpRecorder:
+        with recording(module, inputs, trainable, dtype, fake=fake, ways=ways, graph=graph) as (recorder, args, kwargs):
+            _one_pass(module, args, kwargs, recorder, trainable)
+        return recorder
+
+    try:
+        return once(graph=False)
+    except _Stopped as stopped:
+        if trainable is not None or _NO_GRAPH not in str(stopped.error):
+            raise
+        return once(graph=True)
 
 
 def _sentence(error: BaseException) -> str:
@@ -293,5 +287,5 @@ def trace(
     if optimizer and trainable:
         ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
     uncovered = dict(recorder.uncovered)
-    guesses = recorder.guesses.told()
-    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, uncovered, guesses, recorder.loss)
+    told, bound = recorder.guesses.told(), recorder.guesses.bound
+    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, uncovered, told, recorder.loss, bound)

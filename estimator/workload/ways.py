@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from estimator.workload.guesses import Ways
-from estimator.workload.ops import CONTRACTIONS
+from estimator.workload.ops import COUNTED
 from estimator.workload.recorder import OpRecorder
 
 _MENDED = 8
@@ -63,8 +63,8 @@ class _Tried:
 
 
 def _cost(recorder: OpRecorder) -> tuple[int, int]:
-    """FLOPs of contractions, then bytes moved: the order in which ways are compared."""
-    flops = sum(op.flops for op in recorder.ops if op.kind in CONTRACTIONS)
+    """FLOPs, then bytes moved: the order in which ways are compared."""
+    flops = sum(op.flops for op in recorder.ops if op.kind in COUNTED)
     return flops, sum(op.bytes_moved for op in recorder.ops)
 
 

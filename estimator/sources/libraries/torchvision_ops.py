@@ -7,6 +7,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from functools import cache
+from typing import Any
 
 _SIZE = "SymInt pooled_height, SymInt pooled_width"
 _IMAGE = "SymInt batch_size, SymInt channels, SymInt height, SymInt width"
@@ -66,7 +67,34 @@ def _declare() -> None:
     library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in SCHEMAS:
         library.define(schema)  # type: ignore[no-untyped-call]
+    library.impl("deform_conv2d", _deformed_shape, "Meta")  # type: ignore[no-untyped-call]
+    library.impl("_deform_conv2d_backward", _deformed_gradients, "Meta")  # type: ignore[no-untyped-call]
+    torch.library.register_autograd(
+        "torchvision::deform_conv2d", _deformed_backward, setup_context=_keep_inputs, lib=library
+    )
     _DECLARED.append(library)
+
+
+def _deformed_shape(x: Any, weight: Any, offset: Any, *others: Any) -> Any:
+    """The shape of a deformable convolution's result: a position an offset."""
+    return x.new_empty(x.shape[0], weight.shape[0], *offset.shape[-2:])
+
+
+def _deformed_gradients(grad: Any, *inputs: Any) -> Any:
+    """A gradient for each of input, weight, offset, mask and bias."""
+    return tuple([t.new_empty(t.shape) for t in inputs[:5]])
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.set_as = inputs[5:]
+
+
+def _deformed_backward(ctx: Any, grad: Any) -> Any:
+    import torch
+
+    gradients = torch.ops.torchvision._deform_conv2d_backward(grad, *ctx.saved_tensors, *ctx.set_as)
+    return (*gradients, *[None] * len(ctx.set_as))
 
 
 _DECLARED: list[object] = []

@@ -15,7 +15,7 @@ STAGE = {"energy_j", "energy_kwh", "carbon_kg", "duration_s", "boundary"}
 KEYS = {
     "schema_version": None,
     "model": {"name", "parameters", "trainable_parameters", "layer_types"},
-    "workload": {"flops_per_sample", "bytes_per_sample", "ops", "uncovered_ops", "guesses"},
+    "workload": {"flops_per_sample", "bytes_per_sample", "bound", "ops", "uncovered_ops", "guesses"},
     "hardware": {"name", "status"},
     "assumptions": {"name", "value", "unit", "status", "source"},
     "inference": STAGE,
@@ -96,10 +96,11 @@ def test_layers_are_all_or_the_dearest(footprint):
 def test_what_was_not_counted_and_what_was_guessed_is_told():
     import torch
 
-    net = Calls(lambda _, x: torch.fft.rfft(x).abs() if x.sum() > 0 else x)
+    net = Calls(lambda _, x: torch.linalg.svdvals(x[..., None]) if x.sum() > 0 else x)
     workload = to_dict(estimate(net, Scenario(hardware="i9-9900k", inputs=("16",))))["workload"]
-    assert workload["uncovered_ops"] == ["aten._fft_r2c"]
+    assert workload["uncovered_ops"] == ["aten._linalg_svd"]
     assert workload["guesses"] == ["a condition in the model: True (the dearer way: an upper bound)"]
+    assert workload["bound"] == "about"  # a way is an upper bound, but an op is missing
 
 
 def test_statuses_are_the_contracts(footprint):

@@ -19,6 +19,7 @@ from estimator.base.words import one_line, printable, told
 from estimator.commands import main
 from estimator.report import tables, text
 from estimator.report.layout import columns, grid
+from tests.estimator.tracing import Calls
 
 NAMES = ["[/foo]", "[red]x", "a\x1b[31m\nb", "\u202egnp", "\x9b31m", "[link=http://x]y", "x" * 300, "\udc80"]
 CPU = Scenario(hardware="i9-9900k")
@@ -42,6 +43,22 @@ def _shown(footprint, width):
     with console.capture() as captured:
         console.print(text.render(footprint, 5, width))
     return captured.get()
+
+
+@pytest.mark.parametrize(
+    ("forward", "bound"),
+    [
+        (lambda m, x: m.a(x), ""),
+        (lambda m, x: m.a(x) + torch.linalg.svdvals(x[..., None]), "at least "),  # which has no formula
+        (lambda m, x: m.a(m.a(x)) if x.sum() > 0 else m.a(x), "at most "),
+    ],
+)
+def test_a_count_that_is_a_bound_says_so(forward, bound):
+    footprint = estimate(Calls(forward, a=nn.Linear(16, 16)), Scenario(hardware="i9-9900k", inputs=("16",)))
+    times = 2 if bound == "at most " else 1
+    shown = _shown(footprint, 100)
+    assert f"one inference: {bound}{si(times * 2 * 16 * 16, 'FLOP')} (2 per multiply-accumulate)" in shown
+    assert f"one training sample: {bound}" in shown
 
 
 def test_printable():

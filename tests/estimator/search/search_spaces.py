@@ -60,7 +60,7 @@ def with_example(trial) -> tuple[nn.Module, torch.Tensor]:
     return nn.Conv2d(3, trial.suggest_int("channels", 4, 4), 3), torch.zeros(1, 3, 20, 20)
 
 
-class Transform(nn.Module):
+class Decomposed(nn.Module):
     """An op without a FLOP formula, behind a condition on data."""
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class Transform(nn.Module):
         self.layer = nn.Linear(10, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x if x.sum() > 0 else -x) + torch.fft.rfft(x).abs()[:, :4]
+        return self.layer(x if x.sum() > 0 else -x) + torch.linalg.svdvals(x[..., None])
 
 
-def with_a_transform(trial) -> nn.Module:
+def with_a_decomposition(trial) -> nn.Module:
     trial.suggest_int("x", 0, 9)
-    return Transform()
+    return Decomposed()
 
 
 def kills_its_worker_once(trial) -> nn.Module:

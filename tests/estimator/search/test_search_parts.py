@@ -21,8 +21,9 @@ from estimator.search.recent import Recent
 from estimator.search.signature import Signatures, Structure
 from estimator.search.told import added, counted, merged
 from estimator.sources import load
+from estimator.workload.modes import module_mode
 from estimator.workload.ops import Workload
-from estimator.workload.trace import TraceInputs, module_mode, trace
+from estimator.workload.trace import TraceInputs, trace
 from tests.estimator.profiles import model
 from tests.estimator.search.small_networks import FRUGAL, Net, Recurrent, Residual, tied
 from tests.estimator.tracing import meta, on_meta

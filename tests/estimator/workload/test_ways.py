@@ -52,6 +52,7 @@ def test_a_loop_that_a_condition_may_leave_early_runs_to_its_end():
     decoder = forward(on_meta(Decoder), meta(1, 8))
     assert decoder.flops == 20 * _flops((8, 8), (8, 30))
     assert decoder.guesses == (f"a condition in the model: False {BOUND} (20 times)",)
+    assert decoder.bound == "at most"
     assert forward(on_meta(Exits), meta(1, 16)).flops == 4 * _flops((16, 16), (16, 3)) + _flops((16, 3))
 
 
@@ -68,7 +69,9 @@ def test_the_dearer_way_is_taken_whichever_it_is():
 
 def test_ways_that_cost_the_same_bound_nothing():
     net = on_meta(lambda: Calls(lambda m, x: m.a(x) if x.sum() > 0 else m.b(x), a=nn.Linear(4, 4), b=nn.Linear(4, 4)))
-    assert forward(net, meta(5, 4)).guesses == ("a condition in the model: True",)
+    workload = forward(net, meta(5, 4))
+    assert workload.guesses == ("a condition in the model: True",)
+    assert workload.bound == "exact"
 
 
 @pytest.mark.parametrize("bad", [True, False])
@@ -191,3 +194,33 @@ def test_buffers_count_on_their_stand_ins_alone():
     net.forward = lambda x: call(net, x)
     assert forward(net, meta(5, 4)).flops == forward(net, meta(5, 4)).flops == _flops((4, 4), rows=5)
     assert net.steps.item() == 3
+
+
+# ---- how guesses bound the count
+
+
+@pytest.mark.parametrize(
+    ("call", "bound"),
+    [
+        (lambda m, x: m.a(x), "exact"),
+        (lambda m, x: m.a(x[x > 0]), "at most"),
+        (lambda m, x: m.a(torch.masked_select(x, x > 0)), "at most"),
+        (lambda m, x: m.a(torch.nonzero(x).float()[:, 0]), "at most"),
+        (lambda m, x: m.a(x.flatten()[: x.argmax().item()].repeat(4)), "at least"),  # a length of 1
+        (lambda m, x: m.a(x) * x.sum().item(), "about"),  # what a floating number is for is not known
+        (lambda m, x: m.a(torch.repeat_interleave(x[:, 0], x[:, 0].long())), "about"),
+        (lambda m, x: m.a(x[x > 0])[: x.argmax().item()], "about"),  # both
+    ],
+)
+def test_guesses_bound_the_count(call, bound):
+    assert forward(Calls(call, a=nn.Identity()), meta(4, 4)).bound == bound
+
+
+def test_a_cut_loop_is_at_least_its_rounds():
+    def counted(m, x):
+        left = x.argmax()
+        while left.item():
+            x = m.a(x)
+        return x
+
+    assert forward(on_meta(lambda: Calls(counted, a=nn.Linear(4, 4))), meta(2, 4)).bound == "at least"
