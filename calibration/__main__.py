@@ -42,7 +42,7 @@ _wait = click.option(
 )
 
 
-@click.group(cls=_Group)
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Learn a machine from measured runs, and check predictions against it."""
 

@@ -28,8 +28,11 @@ Examples:
   estimate regions germany               carbon intensities
 """
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+"""Commands of the group have them from it."""
 
-@click.group(cls=Group, default="model", default_if_no_args=False, epilog=_EXAMPLES)
+
+@click.group(cls=Group, default="model", default_if_no_args=False, epilog=_EXAMPLES, context_settings=_HELP)
 @click.version_option(package_name="joulecast")
 def main() -> None:
     """Say what a PyTorch model will cost in joules, kWh and CO2e, before anything has run.

@@ -40,6 +40,8 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
     estimate compare wide.pt deep.pt --quality wide=0.91 --quality deep=0.93
     estimate compare timm:resnet50 --sweep batch-size=1,8 --sweep hardware=a100,t4
     """
+    from estimator.commands import early
+    from estimator.comparing.sweep import parse_sweep
     from estimator.lifecycle.scenario import Scenario
     from estimator.report.streams import stdout_to_stderr
 
@@ -47,15 +49,15 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
     if given["as_json"] and given["csv_file"] == "-":
         raise click.UsageError("--json and --csv - both print: give the CSV a file.")
     scenario = Scenario(**options)
+    early.check(scenario)
+    sweeps = [parse_sweep(text) for text in given["sweeps"]]
     with stdout_to_stderr():  # it is the answer's alone
         from estimator.comparing.compare import by_name, compare, parse_qualities
-        from estimator.comparing.sweep import parse_sweep
         from estimator.sources.building import offline_and_quiet
 
         with offline_and_quiet():
             named = by_name(models)
             rated = parse_qualities(given["qualities"], named)
-            sweeps = [parse_sweep(text) for text in given["sweeps"]]
             comparison = compare(named, scenario, sweeps=sweeps, qualities=rated, trust=trust)
     from estimator.report import comparison as report
 

@@ -33,10 +33,12 @@ def model_command(model: str, top: int | None, cross_check: bool, as_json: bool,
       timm:NAME, torchvision:NAME or transformers:DIR_OR_TYPE
       mlp:INPUTxDEPTHxWIDTH, a fully connected network by its shape
     """
+    from estimator.commands import early
     from estimator.lifecycle.scenario import Scenario
     from estimator.report.streams import stdout_to_stderr
 
     scenario = Scenario(**options)
+    early.check(scenario, model)
     with stdout_to_stderr():  # it is the answer's alone
         from estimator.footprint import as_loaded, estimate, input_specs
         from estimator.sources.building import offline_and_quiet

@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from estimator.commands.values import integer, number
+from estimator.lifecycle.scenario import DTYPES, OPTIMIZER_NAMES
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -18,11 +21,11 @@ def _auto_in_any_case(ctx: click.Context, option: click.Parameter, name: str | N
 _DTYPE = "Of weights and activations.  [default: float32, or the model's own where that is narrower]"
 
 OPTIONS: Mapping[str, Callable[[_F], _F]] = {
-    "epochs": click.option("--epochs", type=float, help="Passes over the samples.  [default: 10]"),
-    "samples": click.option("--samples", type=float, help="Samples in the training set.  [default: 100000]"),
-    "batch_size": click.option("--batch-size", type=int, help="Samples of a training step.  [default: 32]"),
+    "epochs": click.option("--epochs", type=number, help="Passes over the samples.  [default: 10]"),
+    "samples": click.option("--samples", type=number, help="Samples in the training set.  [default: 100000]"),
+    "batch_size": click.option("--batch-size", type=integer, help="Samples of a training step.  [default: 32]"),
     "inference_batch_size": click.option(
-        "--inference-batch-size", type=int, help="Samples of an inference.  [default: 1]"
+        "--inference-batch-size", type=integer, help="Samples of an inference.  [default: 1]"
     ),
     "inputs": click.option(
         "--input",
@@ -31,9 +34,9 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         metavar="SHAPE",
         help="One sample's shape: 3x224x224, tokens:512, NAME=SHAPE; repeat for several inputs.",
     ),
-    "dtype": click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help=_DTYPE),
+    "dtype": click.option("--dtype", metavar="|".join(DTYPES), help=_DTYPE),
     "optimizer": click.option(
-        "--optimizer", type=click.Choice(["sgd", "momentum", "adam", "adamw"]), help="Of the training.  [default: adam]"
+        "--optimizer", metavar="|".join(OPTIMIZER_NAMES), help="Of the training.  [default: adam]"
     ),
     "freeze": click.option(
         "--freeze",
@@ -45,12 +48,12 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         "--overhead", type=float, help="Force the share of training that is not the forward pass (the paper: 0.8)."
     ),
     "trials": click.option(
-        "--trials", type=int, metavar="H", help="Trials of an architecture search, whose energy is added."
+        "--trials", type=integer, metavar="H", help="Trials of an architecture search, whose energy is added."
     ),
-    "search_epochs": click.option("--search-epochs", type=float, help="Epochs of one trial.  [default: --epochs]"),
-    "search_samples": click.option("--search-samples", type=float, help="Samples of one trial.  [default: --samples]"),
+    "search_epochs": click.option("--search-epochs", type=number, help="Epochs of one trial.  [default: --epochs]"),
+    "search_samples": click.option("--search-samples", type=number, help="Samples of one trial.  [default: --samples]"),
     "inferences": click.option(
-        "--inferences", type=float, metavar="N", help="Inferences over the lifetime, whose energy is added."
+        "--inferences", type=number, metavar="N", help="Inferences over the lifetime, whose energy is added."
     ),
     "hardware": click.option(
         "--hardware",
@@ -61,7 +64,9 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
     "clock_mhz": click.option(
         "--clock-mhz", type=float, metavar="MHZ", help="The clock that a GPU is locked at.  [default: its boost clock]"
     ),
-    "devices": click.option("--devices", type=int, metavar="N", help="Devices that share the training.  [default: 1]"),
+    "devices": click.option(
+        "--devices", type=integer, metavar="N", help="Devices that share the training.  [default: 1]"
+    ),
     "region": click.option(
         "--region", metavar="NAME", help="A country or cloud region (see `estimate regions`).  [default: world]"
     ),

@@ -9,6 +9,7 @@ import click
 
 from estimator.base.errors import JoulecastError
 from estimator.commands.options import scenario_options
+from estimator.commands.values import integer
 
 _NOT_OF_A_SEARCH = frozenset({"search_epochs", "search_samples", "inferences", "inference_batch_size", "trials"})
 """Options that a search has no use for, and `--trials`, which has a default here."""
@@ -17,7 +18,7 @@ _NOT_OF_A_SEARCH = frozenset({"search_epochs", "search_samples", "inferences", "
 @click.command("search")
 @click.argument("space")
 @scenario_options(without=_NOT_OF_A_SEARCH)
-@click.option("--trials", type=int, metavar="H", help="Trials of the search.  [default: 100]")
+@click.option("--trials", type=integer, metavar="H", help="Trials of the search.  [default: 100]")
 @click.option(
     "--sampler",
     default="tpe",
@@ -57,12 +58,14 @@ def search_command(ctx: click.Context, /, space: str, as_json: bool, **options: 
     estimate search space.py --trials 200 --epochs 50 --samples 100000 \\
         --sampler tpe --pruner percentile:10
     """
+    from estimator.commands import early
     from estimator.lifecycle.scenario import SCENARIO_FIELDS, Scenario
     from estimator.report.streams import stdout_to_stderr
 
     of_scenario = {name: options.pop(name) for name in SCENARIO_FIELDS if name in options}
     running = {name: options.pop(name) for name in ("jobs", "dask", "out")}
     scenario = Scenario(**of_scenario)
+    early.check(scenario)
     with stdout_to_stderr():  # it is the answer's alone
         _needs_optuna()
         from estimator.report import search as report

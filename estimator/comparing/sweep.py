@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from estimator.base.errors import ScenarioError
 from estimator.base.words import one_line
 from estimator.lifecycle.scenario import Scenario
+from estimator.lifecycle.spellings import amount, whole
 
-_TYPES = {"float | None": float, "int | None": int, "str | None": str}
+_TYPES: Mapping[str, Callable[[str], Any]] = {"float | None": amount, "int | None": whole}
 _FIELDS = {field.name: _TYPES.get(str(field.type), str) for field in fields(Scenario)}
 _SHOWN = {"inputs": "input"}
 _OPTIONS = {_SHOWN.get(name, name).replace("_", "-"): name for name in _FIELDS}
@@ -50,7 +51,7 @@ def parse_sweep(text: str) -> Sweep:
     try:
         converted = [_FIELDS[name](part) for part in parts]
     except ValueError as error:
-        kind = "a whole number" if _FIELDS[name] is int else "a number"
+        kind = "a whole number" if _FIELDS[name] is whole else "a number"
         raise ScenarioError(f"--sweep {one_line(text, 60)!r} has a value that is not {kind}: mend it.") from error
     return Sweep(name, tuple(dict.fromkeys(converted)))
 

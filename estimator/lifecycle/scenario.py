@@ -9,6 +9,7 @@ from typing import Any
 
 from estimator.base.errors import ScenarioError
 from estimator.base.facts import Assumption
+from estimator.lifecycle.spellings import dtype_of, optimizer_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 OPTIMIZER_NAMES = ("sgd", "momentum", "adam", "adamw")
@@ -37,7 +38,8 @@ class Scenario:
     parameters that are not trained. `overhead` forces the share of the training energy that is not the forward pass
     (the paper's 0.8) in place of the traced one. `trials` asks for an architecture search, `inferences` for a
     lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock. `carbon_intensity` is in gCO2e/kWh and
-    excludes `region`. `pue` is facility energy over IT energy.
+    excludes `region`. `pue` is facility energy over IT energy. `dtype` and `optimizer` are understood in their common
+    spellings too (`bf16`, `SGD`; `estimator.lifecycle.spellings`), and kept as torch and this package call them.
 
     Raises `ScenarioError` where a value is out of its range.
     """
@@ -72,6 +74,9 @@ class Scenario:
             value = getattr(self, name)
             _check_whole(name, value)
             object.__setattr__(self, name, None if value is None else int(value))
+        for name, spelled in (("dtype", dtype_of), ("optimizer", optimizer_of)):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else spelled(str(value)))
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
         if self.overhead is not None and not (_is_number(self.overhead) and 0 <= self.overhead < 1):

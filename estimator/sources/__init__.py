@@ -7,18 +7,20 @@ himself (`file.py:Net`, `package.module:callable`) is run, because naming it ask
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line
-from estimator.sources.loaded import LoadedModel
+from estimator.sources.loaded import LoadedModel, no_code_file
 
-__all__ = ["LoadedModel", "load"]
+__all__ = ["LoadedModel", "check", "load"]
 
 MAX_MESSAGE = 600
 """Longest error message, in characters."""
 
-_NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(.+)|(mlp):([\d\[].*)", re.DOTALL)
+_NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(\s*\S.*)|(mlp):([\d\[].*)", re.DOTALL)
 _UNNAMED = re.compile(r"(timm|torchvision|transformers|diffusers|mlp):\s*")
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|file)://")
 _EXAMPLES = {
@@ -44,9 +46,33 @@ def load(spec: str, *, trust: bool = False) -> LoadedModel:
     `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). `trust` allows the code inside
     TorchScript archives and Hugging Face directories to run. Raises `ModelFileError`, one sentence with the remedy.
     """
-    try:
+    with _told_briefly():
         return _load(spec, trust=trust)
-    except ModelFileError as error:  # names of files and what files say are shown on one line, and not at any length
+
+
+def check(spec: str) -> None:
+    """Raises `ModelFileError` where `spec` names nothing, or a file that is none of PyTorch; imports no torch."""
+    with _told_briefly():
+        if _exists(spec):
+            path = Path(spec)
+            if not path.is_dir() and path.name != "config.json" and path.suffix != ".py":
+                from estimator.sources.model_file import form_of
+
+                form_of(path)
+        elif _FACTORY.fullmatch(spec) and not _NAMED.fullmatch(spec):
+            where = spec.rpartition(":")[0]
+            if where.endswith(".py") and not Path(where).is_file():
+                raise no_code_file(where)
+        elif not _NAMED.fullmatch(spec):
+            raise _nothing_there(spec)
+
+
+@contextmanager
+def _told_briefly() -> Iterator[None]:
+    """Names of files, and what files say, are shown on one line and not at any length."""
+    try:
+        yield
+    except ModelFileError as error:
         message = one_line(error, MAX_MESSAGE)
         if message == str(error):
             raise
@@ -54,28 +80,39 @@ def load(spec: str, *, trust: bool = False) -> LoadedModel:
 
 
 def _load(spec: str, *, trust: bool) -> LoadedModel:
-    if not spec.strip() or "\0" in spec:
-        raise ModelFileError(f"no model is named: {_FORMS}")
-    try:
-        exists = Path(spec).exists()
-    except OSError as error:
-        raise ModelFileError(f"{one_line(spec, 80)} cannot be a path ({error.strerror or error}): {_FORMS}") from error
-    if exists:
+    if _exists(spec):
         return _load_path(Path(spec), trust=trust)
-    if address := _ADDRESS.match(spec):
-        raise ModelFileError(
-            f"{one_line(spec, 120)} is an address ({address[1]}), and nothing is downloaded: download the model and "
-            "give its file or directory"
-        )
-    if unnamed := _UNNAMED.fullmatch(spec):
-        raise ModelFileError(f"{unnamed[1]}: names no model: write which one, {_EXAMPLES[unnamed[1]]}")
     if named := _NAMED.fullmatch(spec):
         return _load_named(named[1] or named[3], named[2] or named[4], trust=trust)
     if _FACTORY.fullmatch(spec):
         from estimator.sources.factory import load_factory
 
         return load_factory(spec)
-    raise ModelFileError(f"there is no file or directory {one_line(spec, 120)}: {_FORMS}")
+    raise _nothing_there(spec)
+
+
+def _exists(spec: str) -> bool:
+    if not spec.strip() or "\0" in spec:
+        raise ModelFileError(f"no model is named: {_FORMS}")
+    try:
+        return Path(spec).exists()
+    except OSError as error:
+        raise ModelFileError(f"{one_line(spec, 80)} cannot be a path ({error.strerror or error}): {_FORMS}") from error
+
+
+def _nothing_there(spec: str) -> ModelFileError:
+    """The error for a `spec` that is no file and has none of the forms of a name."""
+    if address := _ADDRESS.match(spec):
+        return ModelFileError(
+            f"{one_line(spec, 120)} is an address ({address[1]}), and nothing is downloaded: download the model and "
+            "give its file or directory"
+        )
+    if unnamed := _UNNAMED.fullmatch(spec):
+        return ModelFileError(f"{unnamed[1]}: names no model: write which one, {_EXAMPLES[unnamed[1]]}")
+    from estimator.sources.suggestions import suggestion
+
+    missing = f"there is no file or directory {one_line(spec, 120)}"
+    return ModelFileError(f"{missing}: {suggestion(spec) or _FORMS}")
 
 
 def _load_path(path: Path, *, trust: bool) -> LoadedModel:

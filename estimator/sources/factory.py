@@ -26,7 +26,7 @@ from estimator.base.words import one_line, told
 from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
 from estimator.sources.inputs import InputSpec
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
-from estimator.sources.loaded import LoadedModel
+from estimator.sources.loaded import LoadedModel, no_code_file
 
 _REMEDY = "write a function without arguments that returns the model and name it instead"
 
@@ -108,9 +108,7 @@ def _line_of(error: BaseException, where: str) -> str:
 
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ModelFileError(
-            f"there is no file {path}: give the path of the Python file, `estimate path/to/file.py:Net`"
-        )
+        raise no_code_file(path)
     _make_importable(path.parent)
     name = f"joulecast_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

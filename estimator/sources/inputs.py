@@ -22,6 +22,7 @@ DEFAULT_TOKENS = 512
 DEFAULT_IMAGE = 224
 _DTYPES = ("float", "float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
 _FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[A-Za-z]\w*):)?(?P<shape>\d+(?:[xX×]\d+)*)")
+_TUPLE = re.compile(r"[(\[]?(\d+(?:\s*,\s*\d+)*)\s*,?\s*[)\]]?$")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class InputSpec:
 
 
 def parse_input(text: str) -> InputSpec:
-    """One `--input`: "3x224x224", "tokens:512", "int64:3x4", each with an optional "name=" before it."""
-    found = _FORM.fullmatch(text.strip()) if len(text) <= 200 else None
+    """One `--input`: "3x224x224", "(3, 224, 224)", "tokens:512", "int64:3x4", each after an optional "name="."""
+    plain = _TUPLE.sub(lambda found: re.sub(r"[\s,]+", "x", found[1]), text[:201].strip())  # 3,32,32 and (3, 32, 32)
+    found = _FORM.fullmatch(plain) if len(text) <= 200 else None
     if found is None:
         raise InputError(f"--input {text[:60]!r} is not read: write the shape of one sample, {FORMS}")
     dtype = found["dtype"] or "float"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from estimator.base.errors import ModelFileError
 from estimator.sources.inputs import InputSpec
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ EXPORT_LINE = 'torch.export.save(torch.export.export(model, (example_input,)), "
 
 NAME_THE_CODE = "name the model's code instead, `estimate file.py:Net`"
 """The remedy where a file does not tell enough, or more than may be believed."""
+
+
+def no_code_file(path: object) -> ModelFileError:
+    """The error for a Python file that is named and is not there."""
+    return ModelFileError(f"there is no file {path}: give the path of the Python file, `estimate path/to/file.py:Net`")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 from pathlib import Path
+from typing import Literal
 
 from estimator.base.errors import ModelFileError
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
@@ -39,6 +40,18 @@ _FOREIGN = (
 
 def load_file(path: Path, *, trust: bool) -> LoadedModel:
     """The model in the file `path`; raises `ModelFileError` with the remedy where it holds none."""
+    form = form_of(path)
+    try:
+        return _load_archive(path, trust=trust) if form == "archive" else _load_legacy(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def form_of(path: Path) -> Literal["archive", "legacy"]:
+    """What the first bytes of a file tell: a zip archive, as torch writes today, or its format before 1.6.
+
+    Raises `ModelFileError` with the remedy where it is neither.
+    """
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -48,14 +61,16 @@ def load_file(path: Path, *, trust: bool) -> LoadedModel:
         if not head:
             raise ModelFileError(f"the file {path.name} is empty: copy or save the model again")
         if head.startswith(b"PK"):
-            return _load_archive(path, trust=trust)
+            return "archive"
         if head.startswith(_LEGACY_MAGIC):
-            return _load_legacy(path)
+            return "legacy"
     except OSError as error:
-        raise ModelFileError(
-            f"{path} cannot be read ({error.strerror or error}): check the path and its permissions"
-        ) from error
+        raise _unreadable(path, error) from error
     raise ModelFileError(_foreign_message(path, head))
+
+
+def _unreadable(path: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(f"{path} cannot be read ({error.strerror or error}): check the path and its permissions")
 
 
 def _load_archive(path: Path, *, trust: bool) -> LoadedModel:
