@@ -32,7 +32,7 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         "inputs",
         multiple=True,
         metavar="SHAPE",
-        help="One sample's shape: 3x224x224, tokens:512, NAME=SHAPE; repeat for several inputs.",
+        help="One sample's shape: 3x224x224, tokens:512, 512xBx64 (B: batch), NAME=SHAPE; repeat for several inputs.",
     ),
     "dtype": click.option("--dtype", metavar="|".join(DTYPES), help=_DTYPE),
     "optimizer": click.option(

@@ -13,16 +13,16 @@ from estimator.base.words import one_line, printable
 if TYPE_CHECKING:
     import torch
 
-FORMS = "3x224x224, tokens:512, int64:3x4, bool:16 or name=3x224x224"
-"""The forms of `--input`, for error messages. A shape is that of one sample, without the batch."""
+FORMS = "3x224x224, tokens:512, int64:3x4, bool:16, name=3x224x224 or 512xBx64"
+"""The forms of `--input`, for error messages. A shape is that of one sample; B stands for the batch, if not first."""
 
 MAX_DIMENSIONS = 8
 MAX_ELEMENTS = 2**40
 DEFAULT_TOKENS = 512
 DEFAULT_IMAGE = 224
 _DTYPES = ("float", "float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
-_FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[A-Za-z]\w*):)?(?P<shape>\d+(?:[xX×]\d+)*)")
-_TUPLE = re.compile(r"[(\[]?(\d+(?:\s*,\s*\d+)*)\s*,?\s*[)\]]?$")
+_TUPLE = re.compile(r"[(\[]?((?:\d+|B)(?:\s*,\s*(?:\d+|B))*)\s*,?\s*[)\]]?$")
+_FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[A-Za-z]\w*):)?(?P<shape>(?:\d+|B)(?:[xX×](?:\d+|B))*)")
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,14 @@ class InputSpec:
         """As it would be typed after `--input`."""
         name = f"{self.name}=" if self.name else ""
         dtype = {"float": "", "int64": "tokens:"}.get(self.dtype, f"{self.dtype}:")
-        return name + dtype + "x".join(map(str, self.shape or (1,)))
+        sizes = list(map(str, self.shape or (1,)))
+        if self.batch_dim:
+            sizes.insert(self.batch_dim, "B")
+        return name + dtype + "x".join(sizes)
 
 
 def parse_input(text: str) -> InputSpec:
-    """One `--input`: "3x224x224", "(3, 224, 224)", "tokens:512", "int64:3x4", each after an optional "name="."""
+    """One `--input`: "3x224x224", "(3, 224, 224)", "tokens:512", "int64:3x4", "512xBx64", each after an optional "name="."""
     plain = _TUPLE.sub(lambda found: re.sub(r"[\s,]+", "x", found[1]), text[:201].strip())  # 3,32,32 and (3, 32, 32)
     found = _FORM.fullmatch(plain) if len(text) <= 200 else None
     if found is None:
@@ -58,6 +61,10 @@ def parse_input(text: str) -> InputSpec:
     if dtype not in _DTYPES:
         raise InputError(f"--input {text!r} has an unknown type {dtype!r}: use tokens or one of {', '.join(_DTYPES)}")
     parts = re.split("[xX×]", found["shape"])
+    if parts.count("B") > 1 or parts == ["B"]:
+        raise InputError(f"--input {text!r} has one batch, B, beside at least one size: write it like 512xBx64")
+    batch_dim = parts.index("B") if "B" in parts else 0
+    parts = [part for part in parts if part != "B"]
     shape = tuple(int(part) for part in parts if len(part) <= 13)
     elements = 1
     for size in shape:
@@ -66,7 +73,7 @@ def parse_input(text: str) -> InputSpec:
         raise InputError(
             f"--input {text!r} is out of range: give up to {MAX_DIMENSIONS} sizes of at least 1, such as {FORMS}"
         )
-    return InputSpec(shape, dtype, found["name"])
+    return InputSpec(shape, dtype, found["name"], batch_dim)
 
 
 def build_inputs(

@@ -87,6 +87,22 @@ def test_guesses_run(name):
     module.eval()(*args, **kwargs)
 
 
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_the_batch_stands_where_b_says(batch_size):
+    """512 steps of 3 features, batch second, as torch's own recurrent layers and transformers take it."""
+    spec = parse_input("512xBx3")
+    assert spec == InputSpec((512, 3), batch_dim=1)
+    assert str(spec) == "512xBx3"
+    (tensor,), _ = build_inputs([spec], batch_size, torch.float32)
+    assert tensor.shape == (512, batch_size, 3)
+
+
+@pytest.mark.parametrize("text", ["B", "BxBx3", "3xb"])
+def test_one_batch_beside_sizes(text):
+    with pytest.raises(InputError, match="512xBx64"):
+        parse_input(text)
+
+
 def test_the_batch_of_an_rnn():
     assert guess_inputs(nn.LSTM(8, 3))[0][0].batch_dim == 1
     assert guess_inputs(nn.LSTM(8, 3, batch_first=True))[0][0].batch_dim == 0
