@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import time
 from pathlib import Path
-
-import psutil
 
 from estimator.base.errors import JoulecastError
 
@@ -23,7 +20,6 @@ def write_text(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".tmp", delete=False
         ) as file:
@@ -36,6 +32,7 @@ def write_text(path: Path, text: str) -> None:
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
+        _sweep(path)
     except OSError as error:
         raise JoulecastError(
             f"{path} cannot be written ({error.strerror}): free its disk, or name another place."
@@ -43,9 +40,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what writers of `path` that were killed left beside it."""
+    """Remove what writers of `path`, now written, that were killed before left beside it."""
     ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\w+\.tmp")
     for left in path.parent.iterdir():
         named = ours.fullmatch(left.name)
-        if named and not psutil.pid_exists(int(named[1])) and time.time() - left.lstat().st_mtime > _STALE_S:
+        if named and path.stat().st_mtime - left.lstat().st_mtime > _STALE_S and not _lives(int(named[1])):
             left.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    """Whether there is such a process; where that cannot be asked without a signal that ends it, there may be."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
