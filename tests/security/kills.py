@@ -100,6 +100,13 @@ def end(process: BaseProcess, pipe: int) -> list[str]:
         return file.read().split()
 
 
+def warm(folder: Path) -> None:
+    """Measure one sample here, so that writers need not first import what it takes."""
+    collecting.measured = lambda seed, network, workload, device, meters: sample(seed, network, workload, 0.0)
+    path = folder / "warm.jsonl"
+    next(iter(collecting.collect(path, collecting.open_record(path, header(), lambda: None), 1e9)))
+
+
 def killed(what: str, path: Path, after_s: float) -> list[int]:
     """Start a writer, kill it so long after its start, and say what it told to be done."""
     process, pipe = start(what, path)
@@ -135,6 +142,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given, bad = parser.parse_args(), False
     with tempfile.TemporaryDirectory() as folder:
+        warm(Path(folder))
         for what in WRITERS:
             done, lost, doubled = kill_often(what, given.kills, given.seed, Path(folder))
             twice, refused = two_writers(what, Path(folder))
