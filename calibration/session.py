@@ -17,6 +17,7 @@ from calibration.measuring.collect import Collection, collect, open_record
 from calibration.measuring.machine import Target, idle_power_w, target_of
 from calibration.measuring.samples import read
 from estimator.base.errors import JoulecastError
+from estimator.base.locks import locked
 from estimator.hardware.calibrated_machine import CalibratedMachine
 from estimator.hardware.profile_file import SUFFIX, directory, is_name, save
 from profilers.errors import MeterError
@@ -64,13 +65,21 @@ def calibrate(
     _writable(folder)
     _say(_meter_line(target))
     policy = replace(policy, limit_cores=target.other_cores, say=_say)
+    with locked(folder / name):
+        return _calibrated(target, name, path, record_path, 60 * minutes, policy, fresh)
+
+
+def _calibrated(
+    target: Target, name: str, path: Path, record_path: Path, seconds: float, policy: LoadPolicy, fresh: bool
+) -> Calibrated:
+    """Measure and learn; nobody else writes the record meanwhile."""
     policy.wait_until_quiet(target.meters)
     if fresh:
-        record_path.unlink(missing_ok=True)
+        _remove(record_path)
     record = open_record(record_path, target.header, lambda: idle_power_w(target.meters, policy))
-    work = collect(record_path, record, 60 * minutes, target.meters, policy)
+    work = collect(record_path, record, seconds, target.meters, policy)
     try:
-        _measure(work, name, 60 * minutes)
+        _measure(work, name, seconds)
     except (KeyboardInterrupt, JoulecastError, MeterError, OSError):  # ended, a device that fails, busy, a full disk
         _say(f"\nWhat was measured is kept in {record_path}: calibrate again, without --fresh, and it goes on.")
         raise
@@ -102,6 +111,15 @@ def _writable(folder: Path) -> None:
     except OSError as error:
         raise CalibrationError(
             f"nothing can be written into {folder} ({error.strerror}): name another folder with --out."
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CalibrationError(
+            f"--fresh cannot replace {path} ({error.strerror}): move it away, or name another --out."
         ) from error
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 from profilers.errors import RecordError
 from profilers.fingerprint import Fingerprint
@@ -25,6 +28,7 @@ from profilers.reading import Component, Conditions, CrossCheck, Partial, Readin
 SCHEMA_VERSION = 1
 
 _LONGEST_LINE = 1_000_000
+_PATIENCE_S = 10.0
 
 _Fact = TypeVar("_Fact")
 
@@ -67,7 +71,7 @@ def append_line(path: Path, line: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
+        with FileLock(path.with_name(f"{path.name}.lock"), timeout=_PATIENCE_S), path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size:
                 file.seek(size - 1)
@@ -77,6 +81,8 @@ def append_line(path: Path, line: str) -> None:
             file.write((b"\n" if torn else b"") + line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+    except Timeout as error:
+        raise RecordError(f"another process holds the record {path}: wait until it ends, or name another") from error
     except OSError as error:
         raise RecordError(
             f"the record {path} cannot be written ({error.strerror}): name another with --record"
@@ -88,6 +94,8 @@ def read(path: Path) -> Recorded:
     runs: list[Run] = []
     problems: list[str] = []
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: a pipe waits, and a device has no end
+            raise RecordError(f"the record {path} is a directory, a pipe or a device: check its path")
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise RecordError(f"the record {path} cannot be read ({error.strerror}): check its path") from error

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from calibration.errors import CalibrationError
 from calibration.measuring.running import draw, free, measured
-from calibration.measuring.samples import Header, Record, Sample, append, begin, read
+from calibration.measuring.samples import Header, Record, Sample, append, begin, is_torn, read
 from calibration.networks.random_networks import Network
 from estimator.base.atomic import write_text
 from estimator.base.errors import FOREIGN_ERRORS
+from estimator.base.reading import read_bytes
 from estimator.energy.op_features import describe
 from estimator.energy.op_times import roofline_s
 from estimator.workload.ops import Workload
@@ -67,7 +68,7 @@ def open_record(path: Path, header: Header, idle_w: Callable[[], float | None]) 
 
     Raises `CalibrationError` where the record there is of another machine or other software.
     """
-    if not path.exists():
+    if not path.exists() or is_torn(path):
         idle = idle_w()
         begin(path, header, idle)
         return Record(header, (), idle)
@@ -96,8 +97,8 @@ class Collection:
     """Measures networks until the record holds `seconds` of work; iterate over it. What the caller does meanwhile does
     not count. Each sample is appended to `path` before it is yielded.
 
-    The seed of the network at hand is kept beside the record: one that takes the whole process down (a kernel that
-    writes where it must not) is passed over when the calibration is started again.
+    The seed of the network at hand is kept beside the record: all that took the whole process down (a kernel that
+    writes where it must not) are passed over when the calibration is started again.
 
     A sample during which other work was seen is thrown away (`discarded`); after `_PATIENCE` of them in a row it waits
     for a quiet machine, as `policy` says. A network that does not run on the device is passed over (`failures` says
@@ -129,8 +130,9 @@ class Collection:
             if known is not None:
                 seen.add(known[1])
         spent_s = self.begun_at_s
-        done, fatal = max((sample.seed for sample in self._record.samples), default=-1), self._fatal_seed()
-        networks = (one for one in _drawn_from(done + 1, header) if one[0] != fatal)
+        done = max((sample.seed for sample in self._record.samples), default=-1)
+        fatal = {seed for seed in self._fatal_seeds() if seed > done}
+        networks = (one for one in _drawn_from(done + 1, header) if one[0] not in fatal)
         for count in itertools.count(len(self._record.samples)):
             if spent_s >= self._seconds:
                 return
@@ -138,11 +140,11 @@ class Collection:
             judged = count % JUDGED == 0
             candidates = list(itertools.islice(networks, 1 if judged else CANDIDATES))
             seed, network, workload = max(candidates, key=lambda one: seen.novelty(one[2]))
-            write_text(self._at_hand, str(seed))
+            self._remember({*fatal, seed})
             try:
                 taken, disturbed = self._attempt(seed, network, workload)
             finally:
-                self._at_hand.unlink(missing_ok=True)
+                self._remember(fatal)
             spent_s += time.perf_counter() - begun_s
             del candidates, network
             with suppress(RuntimeError):  # of a device that answers nothing any more
@@ -157,14 +159,22 @@ class Collection:
                 seen.add(workload)
                 sample = replace(taken, at_s=spent_s, judged=judged)
                 append(self._path, sample)
+                fatal = {one for one in fatal if one > seed}  # none below is drawn again
+                self._remember(fatal)
                 yield sample
 
-    def _fatal_seed(self) -> int:
-        """The network that was being measured when the process died; -1 for none."""
+    def _fatal_seeds(self) -> set[int]:
+        """The networks that were being measured whenever the process died."""
         try:
-            return int(self._at_hand.read_text())
-        except (FileNotFoundError, ValueError):
-            return -1
+            return {int(seed) for seed in read_bytes(self._at_hand, 2**20).split()}
+        except (OSError, ValueError):
+            return set()
+
+    def _remember(self, seeds: set[int]) -> None:
+        if seeds:
+            write_text(self._at_hand, "\n".join(map(str, sorted(seeds))))
+        else:
+            self._at_hand.unlink(missing_ok=True)
 
     def _attempt(self, seed: int, network: Network, workload: Workload) -> tuple[Sample | None, bool]:
         """The sample, None where the network does not run here; and whether other work ran beside it."""

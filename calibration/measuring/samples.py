@@ -16,10 +16,15 @@ from typing import Any
 from calibration.errors import CalibrationError
 from calibration.measuring.pace import WORK
 from calibration.networks.random_networks import GENERATOR
+from estimator.base.atomic import write_text
+from estimator.base.reading import read_bytes
 from estimator.workload.ops import PHASES, Phase
 from profilers.record import append_line
 
 SCHEMA_VERSION = 2
+
+_BEGINNING = b'{"schema_version": '
+_LARGEST_FILE = 2**30
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,15 @@ class Record:
 
 
 def begin(path: Path, header: Header, idle_w: float | None) -> None:
-    """Write the header of a new record."""
+    """Write the header of a new record, whole or not at all."""
     line = {"schema_version": SCHEMA_VERSION, "header": asdict(header), "idle_w": idle_w}
-    append_line(path, json.dumps(line, allow_nan=False))
+    write_text(path, json.dumps(line, allow_nan=False) + "\n")
+
+
+def is_torn(path: Path) -> bool:
+    """Whether the record at `path` ends within its header: nothing was measured into it."""
+    content = _content(path)
+    return b"\n" not in content and content[: len(_BEGINNING)] == _BEGINNING[: len(content)]
 
 
 def append(path: Path, sample: Sample) -> None:
@@ -141,12 +152,17 @@ def _header(path: Path, line: str) -> tuple[Header, float | None]:
         raise CalibrationError(f"{path} is not a calibration record of this version ({error}): remove it.") from error
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return read_bytes(path, _LARGEST_FILE)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CalibrationError(f"the record {path} cannot be read ({why}): check its path.") from error
+
+
 def read(path: Path) -> Record:
     """The record at `path`. Damaged lines are left out and named in `problems`; a damaged header raises."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise CalibrationError(f"the record {path} cannot be read ({error.strerror}): check its path.") from error
+    lines = _content(path).decode("utf-8", errors="replace").splitlines()
     if not lines:
         raise CalibrationError(f"the record {path} is empty: remove it.")
     header, idle_w = _header(path, lines[0])

@@ -6,41 +6,34 @@ not fit is refused in one sentence, and nothing in the file is ever executed.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 import os
 import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeVar
 
 from estimator.base.atomic import write_text
 from estimator.base.errors import HardwareError
-from estimator.energy.forest import Forest
+from estimator.base.reading import read_bytes
+from estimator.base.words import printable
 from estimator.energy.op_features import FEATURES
 from estimator.energy.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
+from estimator.hardware import profile_forest
 from estimator.hardware.calibrated_machine import CalibratedMachine, HeldOutError, Power
+
+_Entries = TypeVar("_Entries", bound=Sized)
 
 SCHEMA_VERSION = 4
 SUFFIX = ".profile.json"
 
 _LARGEST_FILE = 64 * 2**20
-_MOST_NODES = 2_000_000
-_ARRAYS = (
-    ("roots", np.dtype("<i4")),
-    ("feature", np.dtype("<i4")),
-    ("threshold", np.dtype("<f8")),
-    ("left", np.dtype("<i4")),
-    ("right", np.dtype("<i4")),
-    ("value", np.dtype("<f8")),
-)
+_MOST_ENTRIES = 10_000
+"""Of one list or mapping: networks in a learning curve, names of ops in a group."""
+_WIDEST = 100.0
+"""Of a margin times the spread it widens, a logarithm: e^100 is no interval, beyond e^709 a float overflows."""
 
 
 def directory() -> Path:
@@ -48,32 +41,6 @@ def directory() -> Path:
     from click import get_app_dir
 
     return Path(os.environ.get("JOULECAST_HOME") or get_app_dir("joulecast")) / "profiles"
-
-
-def _packed(array: NDArray[Any], dtype: np.dtype[Any]) -> str:
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(array, dtype=dtype).tobytes(), 9)).decode()
-
-
-def _unpacked(text: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    stream, limit = zlib.decompressobj(), _MOST_NODES * dtype.itemsize
-    try:
-        raw = stream.decompress(base64.b64decode(text, validate=True), limit)
-    except (zlib.error, binascii.Error) as error:
-        raise ValueError(f"an array is damaged ({error})") from error
-    if stream.unconsumed_tail or len(raw) % dtype.itemsize:
-        raise ValueError("an array is too long or torn")
-    return np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("="))
-
-
-def _forest_out(forest: Forest) -> dict[str, Any]:
-    return {"base": forest.base, **{name: _packed(getattr(forest, name), dtype) for name, dtype in _ARRAYS}}
-
-
-def _forest_in(raw: Mapping[str, Any]) -> Forest:
-    forest = Forest(_number(raw["base"]), **{name: _unpacked(raw[name], dtype) for name, dtype in _ARRAYS})
-    if len(forest.feature) and forest.feature.max() > FEATURES:
-        raise ValueError("a tree asks for a feature that ops do not have")
-    return forest
 
 
 def _plain(value: Any) -> Any:
@@ -89,7 +56,7 @@ def save(machine: CalibratedMachine, path: Path) -> None:
     """Write a profile, whole or not at all."""
     times = machine.op_times
     groups = {
-        name: {**vars(group), "names": dict(group.names), "forest": _forest_out(group.forest)}
+        name: {**vars(group), "names": dict(group.names), "forest": profile_forest.packed(group.forest)}
         for name, group in times.groups.items()
     }
     document = {
@@ -120,25 +87,43 @@ def _number(value: Any, least: float = -math.inf, most: float = math.inf) -> flo
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 1000:
         raise ValueError(f"{str(value)[:40]!r} is not a text")
-    return value
+    return printable(value)
+
+
+def _bounded(entries: _Entries) -> _Entries:
+    """A list or a mapping of no more entries than any profile has."""
+    if len(entries) > _MOST_ENTRIES:
+        raise ValueError(f"it lists more than {_MOST_ENTRIES:,} of one thing")
+    return entries
+
+
+def _numbers(raw: Mapping[str, Any], least: float, most: float) -> dict[str, float]:
+    """Numbers by name."""
+    return {_text(name): _number(value, least, most) for name, value in _bounded(raw).items()}
 
 
 def _row(values: Any) -> tuple[float, ...]:
-    row = tuple(_number(v) for v in values)
+    row = tuple(_number(v) for v in _bounded(values))
     if len(row) != 1 + FEATURES:
         raise ValueError(f"ops have a name and {FEATURES} features, not {len(row)} numbers")
     return row
 
 
 def _group(raw: Mapping[str, Any]) -> OpGroup:
-    peak = raw["flop_per_s"]
+    peak, low, high = raw["flop_per_s"], _row(raw["low"]), _row(raw["high"])
+    slopes = _row(raw["slopes"])
+    if any(least > most for least, most in zip(low, high, strict=True)):
+        raise ValueError("a feature's low is above its high")
+    linear = sum(abs(s) * max(abs(x), abs(y)) for s, x, y in zip(slopes, low, high, strict=True))
+    if linear > 3 * profile_forest.LARGEST_LOG_FACTOR:  # features are logarithms themselves, and undo each other
+        raise ValueError("its slopes add up to a factor that no op has")
     return OpGroup(
         flop_per_s=None if peak is None else _number(peak, 1e3, 1e21),
-        names={_text(name): _number(value, -50, 50) for name, value in raw["names"].items()},
-        low=_row(raw["low"]),
-        high=_row(raw["high"]),
-        slopes=_row(raw["slopes"]),
-        forest=_forest_in(raw["forest"]),
+        names=_numbers(raw["names"], -50, 50),
+        low=low,
+        high=high,
+        slopes=slopes,
+        forest=profile_forest.unpacked(raw["forest"], _number(raw["forest"]["base"])),
         spread=_number(raw["spread"], 0, 10),
     )
 
@@ -158,15 +143,19 @@ def _op_times(raw: Mapping[str, Any]) -> OpTimes:
     overheads: dict[Place, Overhead] = {
         place: _overhead(raw["overheads"][place]) for place in PLACES if place in raw["overheads"]
     }
-    return OpTimes(
+    times = OpTimes(
         bandwidth_bytes_per_s=_number(raw["bandwidth_bytes_per_s"], 1e3, 1e18),
         launch_s=_number(raw["launch_s"], 0, 1),
-        groups={_text(name): _group(group) for name, group in raw["groups"].items()},
+        groups={_text(name): _group(group) for name, group in _bounded(raw["groups"]).items()},
         overheads=overheads,
         unseen_spread=_number(raw["unseen_spread"], 0, 10),
-        margins={_text(phase): _number(margin, 0, 1e4) for phase, margin in raw["margins"].items()},
+        margins=_numbers(raw["margins"], 0, 1e4),
         fresh_s_per_byte=_number(raw["fresh_s_per_byte"], 0, 1),
     )
+    spread = max([times.unseen_spread, *(group.spread for group in times.groups.values())])
+    if max(times.margins.values(), default=0.0) * spread > _WIDEST:
+        raise ValueError("a margin makes intervals without end")
+    return times
 
 
 def _error(raw: Mapping[str, Any]) -> HeldOutError:
@@ -183,8 +172,8 @@ def _power(raw: Mapping[str, Any] | None) -> Power | None:
         return None
     return Power(
         status=_text(raw["status"]),
-        factors={_text(name): _number(value, 0, 1e3) for name, value in raw["factors"].items()},
-        class_w={_text(name): _number(value, 0, 1e5) for name, value in raw["class_w"].items()},
+        factors=_numbers(raw["factors"], 0, 1e3),
+        class_w=_numbers(raw["class_w"], 0, 1e5),
         error=_error(raw["error"]),
     )
 
@@ -199,25 +188,24 @@ def _machine(raw: Mapping[str, Any]) -> CalibratedMachine:
         **{name: _text(raw[name]) for name in texts},
         logical_cpus=int(_number(raw["logical_cpus"], 1)),
         threads=int(_number(raw["threads"], 1)),
-        software={_text(k): _text(v) for k, v in raw["software"].items()},
+        software={_text(k): _text(v) for k, v in _bounded(raw["software"]).items()},
         seconds=_number(raw["seconds"], 0),
         networks=int(_number(raw["networks"], 1)),
-        dtypes=tuple(_text(dtype) for dtype in raw["dtypes"]),
-        errors={_text(phase): _error(error) for phase, error in raw["errors"].items()},
-        learning_curve=tuple((_number(m, 0), _number(e, 0)) for m, e in raw["learning_curve"]),
+        dtypes=tuple(_text(dtype) for dtype in _bounded(raw["dtypes"])),
+        errors={_text(phase): _error(error) for phase, error in _bounded(raw["errors"]).items()},
+        learning_curve=tuple((_number(m, 0), _number(e, 0)) for m, e in _bounded(raw["learning_curve"])),
         power=_power(raw["power"]),
         op_times=_op_times(raw["op_times"]),
         disturbed=int(_number(raw.get("disturbed", 0), 0)),
-        pace_s=tuple(_number(s, 1e-9, 1e3) for s in raw.get("pace_s", ())),
+        pace_s=tuple(_number(s, 1e-9, 1e3) for s in _bounded(raw.get("pace_s", ()))),
     )
 
 
 def load(path: Path) -> CalibratedMachine:
     """Read a profile. Raises `HardwareError` where it cannot be read, is damaged, or is of another version."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError(f"it is larger than {_LARGEST_FILE / 2**20:.0f} MiB")
-        return _machine(json.loads(path.read_text(encoding="utf-8")))
+        content = read_bytes(path, _LARGEST_FILE)
+        return _machine(json.loads(content.decode("utf-8")))
     except OSError as error:
         raise HardwareError(f"the profile {path} cannot be read ({error.strerror}): check its path.") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:

@@ -131,6 +131,9 @@ def search(plan: Plan, runner: Runner | None = None) -> SearchCost:
             told(0)
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        if file:
+            file.close()
     studies = _studies(plan, done)
     if interrupted and not studies:
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ follows the last such line was cut off, and is dropped.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,12 +16,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from estimator.base.errors import ScenarioError
+from estimator.base.locks import locked
+from estimator.base.reading import not_ordinary
 from estimator.energy.uncertainty import Interval
 from estimator.search.plan import Plan, Unit
 from estimator.search.simulate import TrialCost
 
 _TOLD_FAILURES = 20
 """Failed trials of one unit whose reasons are kept."""
+
+_LONGEST_LINE = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,21 +73,43 @@ class ResultFile:
             path.touch()
         except OSError as error:
             raise ScenarioError(f"--out {path} cannot be written ({error.strerror}): name another file.") from error
-        if path.stat().st_size:
-            self._read()
+        if why := not_ordinary(path):
+            raise ScenarioError(f"--out {path} cannot be written, {why}: name another file.")
+        self._lock = locked(path)
+        try:
+            if path.stat().st_size:
+                self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others write it."""
+        self._lock.release()
 
     def append(self, unit: Unit, costs: Iterable[TrialCost]) -> None:
         """Write the trials of a unit that is done; on disk when this returns."""
         lines = [json.dumps(told) for told in (*map(asdict, costs), {"done": unit})]
-        with self.path.open("a", encoding="utf-8") as file:
-            if not file.tell():
-                lines.insert(0, json.dumps(self._head))
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                if not file.tell():
+                    lines.insert(0, json.dumps(self._head))
+                file.write("\n".join(lines) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ScenarioError(
+                f"--out {self.path} cannot be written ({error.strerror}): free its disk; the same command then goes on."
+            ) from error
 
     def _read(self) -> None:
         with self.path.open("r+b") as file:
+            head = json.dumps(self._head).encode() + b"\n"
+            begun = file.read(len(head))
+            if len(begun) < len(head) and head.startswith(begun):  # a kill tore the first line: nothing was done
+                file.truncate(0)
+                return
+            file.seek(0)
             lines, whole = _lines(file), 0
             first = next(lines, None)
             if first is None or first[0] != self._head:
@@ -91,7 +118,7 @@ class ResultFile:
                     "delete it."
                 )
             whole, costs = first[1], list[TrialCost]()
-            with suppress(KeyError, TypeError):  # a line that is none of ours: the rest is run again
+            with suppress(KeyError, TypeError, ValueError):  # a line that is none of ours: the rest is run again
                 for told, end in lines:
                     if "done" in told:
                         unit = Unit(*told["done"])
@@ -105,11 +132,11 @@ class ResultFile:
 def _lines(file: IO[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
     """Every whole line as data, and where it ends, up to the first that is none."""
     end = 0
-    for line in file:
+    for line in iter(lambda: file.readline(_LONGEST_LINE), b""):
         end += len(line)
         try:
             told = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(told, dict):
             return
@@ -117,5 +144,13 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 def _cost_of(told: dict[str, Any]) -> TrialCost:
-    intervals = {name: Interval(**told[name]) for name in ("energy_j", "duration_s")}
+    intervals = {name: _interval(**told[name]) for name in ("energy_j", "duration_s")}
+    if not all(0 <= told[name] < math.inf for name in ("epochs", "epochs_run")):
+        raise ValueError("epochs are numbers")
     return TrialCost(**{**told, **intervals, "cautions": tuple(told["cautions"])})
+
+
+def _interval(value: float, low: float, high: float) -> Interval:
+    if not 0 <= low <= value <= high < math.inf:
+        raise ValueError("an interval holds its value, and has an end")
+    return Interval(value, low, high)

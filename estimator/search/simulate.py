@@ -66,7 +66,12 @@ class Simulation:
                 pruner=pruner_of(plan.pruner, math.ceil(plan.scenario.value_of("epochs"))),
             )
             objective = partial(self._trial, unit, world, costs)
-            study.optimize(objective, unit.trials, catch=(JoulecastError,), callbacks=[lambda *_: told(len(costs))])
+            try:
+                study.optimize(objective, unit.trials, catch=(JoulecastError,), callbacks=[lambda *_: told(len(costs))])
+            except UnboundLocalError as error:  # Optuna's own, where it is interrupted between two trials
+                if isinstance(error.__context__, KeyboardInterrupt):
+                    raise error.__context__ from None
+                raise
         return costs
 
     def _trial(self, unit: Unit, world: World, costs: list[TrialCost], trial: optuna.Trial) -> float:

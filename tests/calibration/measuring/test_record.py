@@ -204,4 +204,41 @@ def test_a_network_that_took_the_process_down_is_passed_over(tmp_path, simulated
     path.with_name("record.jsonl.at_hand").write_text(str(first))
     taken = [sample.seed for sample in collect(path, open_record(path, header(), lambda: None), 1.0)]
     assert taken[0] == second and first not in taken  # the first one is judged: drawn without choosing
-    assert [one.name for one in tmp_path.iterdir()] == ["record.jsonl"]  # nothing is at hand any more
+    assert not path.with_name("record.jsonl.at_hand").exists()
+
+
+def test_all_networks_that_took_the_process_down_are_passed_over(tmp_path, simulated, monkeypatch):
+    path = tmp_path / "record.jsonl"
+    seeds, at_hand = [seed for seed, _, _ in drawn(3)], path.with_name("record.jsonl.at_hand")
+
+    def dies(*_):
+        at_the_kill.append(at_hand.read_text())
+        raise KeyboardInterrupt
+
+    works, at_the_kill = collecting.measured, list[str]()
+    monkeypatch.setattr(collecting, "measured", dies)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            list(collect(path, open_record(path, header(), lambda: None), 1.0))
+        at_hand.write_text(at_the_kill[-1])  # as a kill leaves it, which cleans up nothing
+    assert at_the_kill[1].split() == [str(seed) for seed in seeds[:2]]
+    monkeypatch.setattr(collecting, "measured", works)
+    taken = [sample.seed for sample in collect(path, open_record(path, header(), lambda: None), 1.0)]
+    assert taken[0] == seeds[2] and not set(seeds[:2]) & set(taken)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30, 120])
+def test_a_header_that_a_kill_tore_is_begun_anew(tmp_path, kept):
+    path = tmp_path / "record.jsonl"
+    begin(path, header(), 41.5)
+    path.write_bytes(path.read_bytes()[:kept])
+    assert open_record(path, header(), lambda: 7.0).idle_w == 7.0
+    assert read(path).idle_w == 7.0
+
+
+def test_a_file_that_is_no_record_is_not_overwritten(tmp_path):
+    path = tmp_path / "record.jsonl"
+    path.write_text("my notes")
+    with pytest.raises(CalibrationError, match="not a calibration record"):
+        open_record(path, header(), lambda: None)
+    assert path.read_text() == "my notes"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from calibration.learning.fit import fit
 from calibration.measuring.samples import Record
 from estimator.base.errors import HardwareError
+from estimator.energy.op_features import FEATURES
 from estimator.energy.pricing import price
 from estimator.hardware import machine as present_machine
 from estimator.hardware import profile_file, selection
@@ -57,6 +58,33 @@ def _tree(path, **arrays):
     path.write_text(json.dumps(raw))
 
 
+def _group(path, **changes):
+    """Change one group of ops; a mapping is merged into what is there."""
+    raw = json.loads(path.read_text())
+    group = next(iter(raw["op_times"]["groups"].values()))
+    for name, value in changes.items():
+        group[name] = group[name] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(raw))
+
+
+def _times(path, **changes):
+    raw = json.loads(path.read_text())
+    raw["op_times"] |= changes
+    path.write_text(json.dumps(raw))
+
+
+def _chain(path, nodes):
+    """A tree that is one long branch: every node's left is a leaf, its right the next node."""
+    inner = np.arange(0, nodes - 1, 2)
+    feature = np.full(nodes, -1, dtype="<i4")
+    feature[inner] = 0
+    left, right = np.zeros(nodes, dtype="<i4"), np.zeros(nodes, dtype="<i4")
+    left[inner], right[inner] = inner + 1, inner + 2
+    numbers = np.zeros(nodes, dtype="<f8").tobytes()
+    arrays = {"feature": feature, "left": left, "right": right}
+    _tree(path, roots=_ints(0), threshold=numbers, value=numbers, **{k: v.tobytes() for k, v in arrays.items()})
+
+
 def _ints(*values):
     return np.array(values, dtype="<i4").tobytes()
 
@@ -78,6 +106,17 @@ HOSTILE = {
     "a feature that is none": lambda p: _tree(p, feature=_ints(999)),
     "a bomb": lambda p: _tree(p, value=bytes(200_000_000)),
     "half a number": lambda p: _tree(p, roots=b"abc"),
+    "a factor beyond a float": lambda p: _group(p, forest={"base": 800.0}),
+    "a factor that is infinity once it is multiplied": lambda p: _group(p, forest={"base": 709.0}),
+    "slopes beyond a float": lambda p: _group(p, slopes=[400.0] * (1 + FEATURES), high=[50.0] * (1 + FEATURES)),
+    "low above high": lambda p: _group(p, low=[2.0] * (1 + FEATURES), high=[1.0] * (1 + FEATURES)),
+    "a margin without end": lambda p: _times(p, margins={"inference": 9999.0}, unseen_spread=5.0),
+    "a tree of one long branch": lambda p: _chain(p, 2001),
+    "a chain of 400,001 nodes": lambda p: _chain(p, 400_001),
+    "a learning curve of 100,000 points": lambda p: _changed(p, learning_curve=[[1, 1]] * 100_000),
+    "a pace of 100,000 times": lambda p: _changed(p, pace_s=[1.0] * 100_000),
+    "more threads than fit into a float": lambda p: _changed(p, threads=10**400),
+    "an infinite number": lambda p: p.write_text(p.read_text().replace('"seconds": ', '"seconds": 1e999, "x": ')),
     "no base64": lambda p: p.write_text(p.read_text().replace('"threshold": "', '"threshold": "!')),
 }
 
@@ -104,6 +143,28 @@ def test_changed_bytes_never_crash(calibrated, tmp_path_factory, at, junk):
     except HardwareError:
         return
     assert price(drawn(1)[0][2], found.model).duration_s.value >= 0
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "device", "too large"])
+def test_what_is_no_ordinary_file_is_refused_before_it_is_opened(tmp_path, kind):
+    path = tmp_path / f"x{SUFFIX}"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(2**40)
+    with pytest.raises(HardwareError, match=r"directory|device or a pipe|larger than 64 MiB"):
+        load(path)
+
+
+def test_names_in_a_profile_are_printable(path):
+    _changed(path, device_name="\x1b[31mEvil\x1b]0;title\x07 9000", meter="a\u202eb\nc")
+    machine = load(path)
+    assert machine.device_name.isprintable() and machine.meter == "a b c"
 
 
 def test_a_missing_file_says_so(tmp_path):
