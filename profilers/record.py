@@ -6,6 +6,7 @@ are reported and left out, and never become a number.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -67,6 +68,7 @@ def append_line(path: Path, line: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_ordinary(path)
         with path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size:
@@ -83,11 +85,18 @@ def append_line(path: Path, line: str) -> None:
         ) from error
 
 
+def _check_ordinary(path: Path) -> None:
+    """Raises `OSError` for a pipe, which waits for its other end for ever, a device or a socket."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no ordinary file but a device, a pipe or a socket")
+
+
 def read(path: Path) -> Recorded:
     """Every run of a file that is whole. Damaged lines are named in `problems`."""
     runs: list[Run] = []
     problems: list[str] = []
     try:
+        _check_ordinary(path)
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise RecordError(f"the record {path} cannot be read ({error.strerror}): check its path") from error

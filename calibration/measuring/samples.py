@@ -16,10 +16,13 @@ from typing import Any
 from calibration.errors import CalibrationError
 from calibration.measuring.pace import WORK
 from calibration.networks.random_networks import GENERATOR
+from estimator.base.reading import read_bytes
 from estimator.workload.ops import PHASES, Phase
 from profilers.record import append_line
 
 SCHEMA_VERSION = 2
+
+_LARGEST_RECORD = 2**30
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _header(path: Path, line: str) -> tuple[Header, float | None]:
 def read(path: Path) -> Record:
     """The record at `path`. Damaged lines are left out and named in `problems`; a damaged header raises."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(path, _LARGEST_RECORD).decode("utf-8", errors="replace").splitlines()
     except OSError as error:
         raise CalibrationError(f"the record {path} cannot be read ({error.strerror}): check its path.") from error
     if not lines:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from estimator.base.atomic import write_text
 from estimator.base.errors import HardwareError
+from estimator.base.reading import read_json
 from estimator.energy.forest import Forest
 from estimator.energy.op_features import FEATURES
 from estimator.energy.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
@@ -215,11 +216,11 @@ def _machine(raw: Mapping[str, Any]) -> CalibratedMachine:
 def load(path: Path) -> CalibratedMachine:
     """Read a profile. Raises `HardwareError` where it cannot be read, is damaged, or is of another version."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError(f"it is larger than {_LARGEST_FILE / 2**20:.0f} MiB")
-        return _machine(json.loads(path.read_text(encoding="utf-8")))
+        return _machine(read_json(path, _LARGEST_FILE))
     except OSError as error:
-        raise HardwareError(f"the profile {path} cannot be read ({error.strerror}): check its path.") from error
+        raise HardwareError(
+            f"the profile {path} cannot be read ({error.strerror}): give the path of a profile's file."
+        ) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise HardwareError(

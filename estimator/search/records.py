@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from estimator.base.errors import ScenarioError
+from estimator.base.reading import check_ordinary
 from estimator.energy.uncertainty import Interval
 from estimator.search.plan import Plan, Unit
 from estimator.search.simulate import TrialCost
@@ -66,6 +67,7 @@ class ResultFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+            check_ordinary(path)
         except OSError as error:
             raise ScenarioError(f"--out {path} cannot be written ({error.strerror}): name another file.") from error
         if path.stat().st_size:

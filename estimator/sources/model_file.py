@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import stat
 from pathlib import Path
 
 from estimator.base.errors import ModelFileError
+from estimator.base.reading import check_ordinary
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
 from estimator.sources.pickles.allowed import check_names
 from estimator.sources.pickles.archive import Archive
@@ -40,9 +40,7 @@ _FOREIGN = (
 def load_file(path: Path, *, trust: bool) -> LoadedModel:
     """The model in the file `path`; raises `ModelFileError` with the remedy where it holds none."""
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ModelFileError(f"{path} is no ordinary file but a device or a pipe: give the path of a model file")
+        check_ordinary(path)
         with path.open("rb") as file:
             head = file.read(512)
         if not head:
@@ -53,7 +51,7 @@ def load_file(path: Path, *, trust: bool) -> LoadedModel:
             return _load_legacy(path)
     except OSError as error:
         raise ModelFileError(
-            f"{path} cannot be read ({error.strerror or error}): check the path and its permissions"
+            f"{path} cannot be read ({error.strerror or error}): give the path of a model file that you may read"
         ) from error
     raise ModelFileError(_foreign_message(path, head))
 
