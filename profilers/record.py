@@ -6,10 +6,10 @@ are reported and left out, and never become a number.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
@@ -71,6 +71,7 @@ def append_line(path: Path, line: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_ordinary(path)
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=_PATIENCE_S), path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size:
@@ -89,13 +90,18 @@ def append_line(path: Path, line: str) -> None:
         ) from error
 
 
+def _check_ordinary(path: Path) -> None:
+    """Raises `OSError` for a pipe, which waits for its other end for ever, a device or a socket."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no ordinary file but a device, a pipe or a socket")
+
+
 def read(path: Path) -> Recorded:
     """Every run of a file that is whole. Damaged lines are named in `problems`."""
     runs: list[Run] = []
     problems: list[str] = []
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: a pipe waits, and a device has no end
-            raise RecordError(f"the record {path} is a directory, a pipe or a device: check its path")
+        _check_ordinary(path)
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise RecordError(f"the record {path} cannot be read ({error.strerror}): check its path") from error

@@ -155,9 +155,8 @@ def _header(path: Path, line: str) -> tuple[Header, float | None]:
 def _content(path: Path) -> bytes:
     try:
         return read_bytes(path, _LARGEST_FILE)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise CalibrationError(f"the record {path} cannot be read ({why}): check its path.") from error
+    except OSError as error:
+        raise CalibrationError(f"the record {path} cannot be read ({error.strerror}): check its path.") from error
 
 
 def read(path: Path) -> Record:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from estimator.base.atomic import write_text
 from estimator.base.errors import HardwareError
-from estimator.base.reading import read_bytes
+from estimator.base.reading import read_json
 from estimator.base.words import printable
 from estimator.energy.op_features import FEATURES
 from estimator.energy.op_times import PLACES, OpGroup, OpTimes, Overhead, Place
@@ -204,10 +204,11 @@ def _machine(raw: Mapping[str, Any]) -> CalibratedMachine:
 def load(path: Path) -> CalibratedMachine:
     """Read a profile. Raises `HardwareError` where it cannot be read, is damaged, or is of another version."""
     try:
-        content = read_bytes(path, _LARGEST_FILE)
-        return _machine(json.loads(content.decode("utf-8")))
+        return _machine(read_json(path, _LARGEST_FILE))
     except OSError as error:
-        raise HardwareError(f"the profile {path} cannot be read ({error.strerror}): check its path.") from error
+        raise HardwareError(
+            f"the profile {path} cannot be read ({error.strerror}): give the path of a profile's file."
+        ) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise HardwareError(

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from estimator.base.errors import ScenarioError
 from estimator.base.locks import locked
-from estimator.base.reading import not_ordinary
+from estimator.base.reading import check_ordinary
 from estimator.energy.uncertainty import Interval
 from estimator.search.plan import Plan, Unit
 from estimator.search.simulate import TrialCost
@@ -71,10 +71,9 @@ class ResultFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+            check_ordinary(path)
         except OSError as error:
             raise ScenarioError(f"--out {path} cannot be written ({error.strerror}): name another file.") from error
-        if why := not_ordinary(path):
-            raise ScenarioError(f"--out {path} cannot be written, {why}: name another file.")
         self._lock = locked(path)
         try:
             if path.stat().st_size:

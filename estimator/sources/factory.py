@@ -22,11 +22,14 @@ from typing import Any
 import torch
 
 from estimator.base.errors import ModelFileError
+from estimator.base.reading import read_bytes
 from estimator.base.words import one_line, told
 from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
 from estimator.sources.inputs import InputSpec
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.sources.loaded import LoadedModel, no_code_file
+
+_LARGEST_SOURCE = 16 * 2**20
 
 _REMEDY = "write a function without arguments that returns the model and name it instead"
 
@@ -71,7 +74,7 @@ def built(result: Any, spec: str, remedy: str) -> LoadedModel:
 def names_in_file(path: Path) -> list[str]:
     """The classes and functions that a Python file defines at its top, without running it."""
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(read_bytes(path, _LARGEST_SOURCE))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     kinds = (ast.ClassDef, ast.FunctionDef)

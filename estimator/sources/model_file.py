@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import stat
 from pathlib import Path
 from typing import Literal
 
 from estimator.base.errors import ModelFileError
+from estimator.base.reading import check_ordinary
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
 from estimator.sources.pickles.allowed import check_names
 from estimator.sources.pickles.archive import Archive
@@ -53,9 +53,7 @@ def form_of(path: Path) -> Literal["archive", "legacy"]:
     Raises `ModelFileError` with the remedy where it is neither.
     """
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ModelFileError(f"{path} is no ordinary file but a device or a pipe: give the path of a model file")
+        check_ordinary(path)
         with path.open("rb") as file:
             head = file.read(512)
         if not head:

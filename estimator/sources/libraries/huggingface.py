@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from estimator.base.errors import ModelFileError
+from estimator.base.reading import read_json
 from estimator.base.words import one_line, told
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import NAME_THE_CODE, LoadedModel
@@ -62,12 +62,13 @@ def load_model_type(name: str) -> LoadedModel:
 def read_config(path: Path) -> dict[str, Any]:
     """The settings in a `config.json`, checked for its size and its counts."""
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ModelFileError(
-                f"{path} is larger than {MAX_CONFIG_BYTES // 2**20} MiB and no config of a model: check the directory"
-            )
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        config = read_json(path, MAX_CONFIG_BYTES)
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read ({error.strerror or told(error)}): give the directory of a model, with its "
+            "config.json"
+        ) from error
+    except ValueError as error:
         raise ModelFileError(
             f"{path} does not read as JSON ({told(error)}): download or save the model again"
         ) from error
