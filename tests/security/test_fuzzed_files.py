@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import json
 import random
@@ -20,6 +19,7 @@ from torch import nn
 from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.sources import load
 from tests.security import files
+from tests.security.damage import EXPORT_VALUES, damage_json, damaged
 
 _TEMPORARY = tempfile.TemporaryDirectory(prefix="joulecast-fuzz-")
 FOLDER = Path(_TEMPORARY.name)
@@ -49,24 +49,6 @@ def loads_or_is_refused(content: bytes, suffix: str = ".pt") -> None:
         assert isinstance(loaded.module, nn.Module) and all(p.is_meta for p in loaded.module.parameters())
 
 
-def damaged(content: bytes, seed: int) -> bytes:
-    """`content` with a few bytes changed, removed or repeated."""
-    rng = random.Random(seed)
-    changed = bytearray(content)
-    for _ in range(rng.randint(1, 5)):
-        where = rng.randrange(len(changed))
-        how = rng.randrange(4)
-        if how == 0:
-            changed[where] = rng.randrange(256)
-        elif how == 1:
-            del changed[where : where + rng.randint(1, 20)]
-        elif how == 2:
-            changed[where:where] = changed[where : where + rng.randint(1, 40)]
-        else:
-            changed[where:where] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 4)))
-    return bytes(changed)
-
-
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02", files.MAGIC]))
 def test_random_bytes(content, head):
@@ -82,14 +64,14 @@ def test_truncation(part, whole):
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([ZIPPED, LEGACY]))
 def test_damaged_files(seed, whole):
-    loads_or_is_refused(damaged(whole, seed))
+    loads_or_is_refused(damaged(whole, random.Random(seed)))
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 2**32))
 def test_damaged_pickle_programs(seed):
     path = FOLDER / "program.pt"
-    files.torch_zip(path, damaged(PICKLED, seed))
+    files.torch_zip(path, damaged(PICKLED, random.Random(seed)))
     loads_or_is_refused(path.read_bytes())
 
 
@@ -111,32 +93,6 @@ NODES = (
     ),
     files.node("torch.ops.aten.mean.dim", files.tensor("v"), {"as_ints": [0]}),
 )
-VALUES = [
-    None,
-    -1,
-    0,
-    2**40,
-    10**30,
-    1.5,
-    "",
-    "x",
-    "y",
-    "../x",
-    [],
-    {},
-    [1, 2],
-    {"as_int": -3},
-    {"as_tensor": {"name": "x"}},
-    True,
-]
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) in a JSON value."""
-    found: list[tuple[Any, Any]] = []
-    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        found += [(value, key), *places(value[key])]
-    return found
 
 
 @settings(max_examples=300, deadline=None)
@@ -144,15 +100,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 def test_damaged_exports(seed):
     rng = random.Random(seed)
     content = json.loads(json.dumps(files.export_json(*NODES)))
-    for _ in range(rng.randint(1, 3)):
-        left = places(content)
-        if not left:  # the damage before took everything
-            break
-        container, key = rng.choice(left)
-        if rng.random() < 0.3:
-            del container[key]
-        else:
-            container[key] = copy.deepcopy(rng.choice(VALUES))
+    damage_json(content, rng, EXPORT_VALUES)
     path = FOLDER / "fuzzed.pt2"
     try:
         loaded = load(files.pt2(path, content))
