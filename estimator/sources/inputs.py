@@ -51,7 +51,7 @@ class InputSpec:
 
 
 def parse_input(text: str) -> InputSpec:
-    """One `--input`: "3x224x224", "(3, 224, 224)", "tokens:512", "int64:3x4", "512xBx64", each after an optional "name="."""
+    """One `--input`, after an optional "name=": "3x224x224", "(3, 224, 224)", "tokens:512", "int64:3x4", "512xBx64"."""
     plain = _TUPLE.sub(lambda found: re.sub(r"[\s,]+", "x", found[1]), text[:201].strip())  # 3,32,32 and (3, 32, 32)
     found = _FORM.fullmatch(plain) if len(text) <= 200 else None
     if found is None:
