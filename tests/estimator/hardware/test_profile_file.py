@@ -157,7 +157,7 @@ def test_what_is_no_ordinary_file_is_refused_before_it_is_opened(tmp_path, kind)
     else:
         with path.open("wb") as file:
             file.truncate(2**40)
-    with pytest.raises(HardwareError, match=r"directory|device or a pipe|larger than 64 MiB"):
+    with pytest.raises(HardwareError, match=r"directory|a device, a pipe or a socket|larger than 64 MiB"):
         load(path)
 
 
