@@ -28,6 +28,7 @@ from estimator.sources.building import limited_allocation, offline_and_quiet, on
 from estimator.sources.inputs import InputSpec
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.sources.loaded import LoadedModel, no_code_file
+from estimator.sources.wrappers import opened, opened_throughout
 
 _LARGEST_SOURCE = 16 * 2**20
 
@@ -37,9 +38,9 @@ _REMEDY = "write a function without arguments that returns the model and name it
 def load_factory(spec: str) -> LoadedModel:
     """The model that the callable (or the module instance) named by `spec` gives."""
     where, _, attribute = spec.rpartition(":")
-    target = named_by(spec)
+    target = opened(named_by(spec))
     if isinstance(target, torch.nn.Module):
-        return LoadedModel(to_meta(target), attribute, "Python module instance")
+        return LoadedModel(to_meta(opened_throughout(target)), attribute, "Python module instance")
     if not callable(target):
         raise ModelFileError(
             f"{spec} is neither callable nor a torch.nn.Module but a {type(target).__name__}: {_REMEDY}"
@@ -64,6 +65,7 @@ def built(result: Any, spec: str, remedy: str) -> LoadedModel:
     example: Any = None
     if isinstance(result, tuple) and len(result) == 2:
         result, example = result
+    result = opened_throughout(result)
     if not isinstance(result, torch.nn.Module):
         raise ModelFileError(f"{spec} returns a {type(result).__name__} and no torch.nn.Module: {remedy}")
     specs = _specs_of(example, spec) if example is not None else None

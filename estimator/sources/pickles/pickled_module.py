@@ -18,16 +18,10 @@ from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
 from estimator.sources.pickles import allowed
 from estimator.sources.pickles.pickle_data import Global, Made, PickleProgram
 from estimator.sources.pickles.pickled_tensors import data_of
+from estimator.sources.wrappers import FLAT, FLAT_MESSAGE, HELD, unwrapped
 
 if TYPE_CHECKING:
     import torch
-
-_WRAPPERS = {
-    Global("torch.nn.parallel.data_parallel", "DataParallel"): "module",
-    Global("torch.nn.parallel.distributed", "DistributedDataParallel"): "module",
-    allowed.COMPILED: "_orig_mod",
-}
-"""Modules that only hold another one, and its name in them."""
 
 _MODULE_KEYS = ("model", "module", "net", "network", "ema", "model_ema", "generator")
 _UNUSED_HOOKS = (
@@ -79,23 +73,35 @@ def module_of(program: PickleProgram) -> torch.nn.Module:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The module in a checkpoint's dict or in a wrapper (several GPUs, torch.compile), else `value` itself."""
+    """The module in a checkpoint's dict or in wrappers, else `value` itself."""
     if isinstance(value, dict):
         found = next((value[key] for key in _MODULE_KEYS if isinstance(value.get(key), Made)), None)
-        value = found if found is not None and (not found.called or _is_compiled(found)) else value
-    if isinstance(value, Made) and _is_compiled(value):
-        value = value.args[0]
-    if isinstance(value, Made) and value.maker in _WRAPPERS and isinstance(value.state, dict):
-        children = value.state.get("_modules")
-        wrapped = children.get(_WRAPPERS[value.maker]) if isinstance(children, dict) else None
-        if isinstance(wrapped, Made):
-            return wrapped
-    return value
+        value = found if found is not None and not opened(found).called else value
+    return opened(value)
 
 
-def _is_compiled(record: Made) -> bool:
-    """Whether it is torch.compile's wrapper; the module in it runs the same operations."""
-    return record.maker == allowed.COMPILED and record.called and len(record.args) > 0
+def opened(value: Any) -> Any:
+    """`value` without the wrappers around it (`wrappers.HELD`)."""
+    return unwrapped(value, _held_by)
+
+
+def _held_by(value: Any) -> Made | None:
+    """The record of the module that a wrapper's record holds; None for all else."""
+    name = HELD.get(str(value.maker)) if isinstance(value, Made) else None
+    if name is None:
+        return None
+    if value.called:  # torch.compile's, made anew around its first argument
+        held = value.args[0] if value.args else None
+    else:
+        state = value.state if isinstance(value.state, dict) else {}
+        children = state.get("_modules")
+        held = children[name] if isinstance(children, dict) and name in children else state.get(name)
+    if not isinstance(held, Made):
+        return None
+    parameters = held.state.get("_parameters") if isinstance(held.state, dict) else None
+    if isinstance(parameters, dict) and FLAT in parameters:
+        raise ModelFileError(FLAT_MESSAGE)
+    return held
 
 
 def _no_module_message(value: Any) -> str:
@@ -164,6 +170,9 @@ class _Rebuild:
             found = allowed.resolve(record) if not allowed.is_data(record) else record
             return Inert(str(record)) if isinstance(found, (type, Global)) else found
         if isinstance(record, Made):
+            inner = opened(record)
+            if inner is not record:
+                return self.value(inner)
             return self._call(record) if record.called else self._new(key, record)
         raise ModelFileError("the file refers to tensor bytes outside of a tensor: save the model again")
 
@@ -228,8 +237,6 @@ class _Rebuild:
             if not isinstance(function, Global) or not isinstance(args, tuple):
                 raise ModelFileError("a tensor of the file is not described as torch does: save the model again")
             return self._call(Made(function, args, called=True))
-        if _is_compiled(record):
-            return self.value(record.args[0])
         if not allowed.is_data(record.maker):
             cls = allowed.resolve(record.maker)
             if isinstance(cls, type) and issubclass(cls, enum.Enum) and len(record.args) == 1:
