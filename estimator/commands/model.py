@@ -28,6 +28,7 @@ def model_command(model: str, top: int | None, cross_check: bool, as_json: bool,
     \b
     MODEL is one of
       a pickled nn.Module (.pt, .pth), or a torch.export program (.pt2)
+      one of several models in a file, `gan.pt::generator`, `list.pt::0`
       a directory with the config.json of transformers or diffusers
       a factory, `file.py:Net` or `package.module:callable`: your code is run
       timm:NAME, torchvision:NAME or transformers:DIR_OR_TYPE

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line
+from estimator.sources.choosing import one_model_alone, split
 from estimator.sources.loaded import LoadedModel, no_code_file
 
 __all__ = ["LoadedModel", "check", "load"]
@@ -43,8 +44,9 @@ def load(spec: str, *, trust: bool = False) -> LoadedModel:
 
     `spec` is a file (`model.pt`, `.pth`, `.pt2`), a directory with a `config.json`, code of the user's own
     (`file.py:Net`, `package.module:callable`), a library's model (`timm:NAME`, `torchvision:NAME`,
-    `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). `trust` allows the code inside
-    TorchScript archives and Hugging Face directories to run. Raises `ModelFileError`, one sentence with the remedy.
+    `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). Where a pickle or code gives
+    several models, `::` names one (`gan.pt::generator`, `list.pt::0`). `trust` allows the code inside TorchScript
+    archives and Hugging Face directories to run. Raises `ModelFileError`, one sentence with the remedy.
     """
     with _told_briefly():
         return _load(spec, trust=trust)
@@ -53,6 +55,7 @@ def load(spec: str, *, trust: bool = False) -> LoadedModel:
 def check(spec: str) -> None:
     """Raises `ModelFileError` where `spec` names nothing, or a file that is none of PyTorch; imports no torch."""
     with _told_briefly():
+        spec = _without_part(spec)[0]
         if _exists(spec):
             path = Path(spec)
             if not path.is_dir() and path.name != "config.json" and path.suffix != ".py":
@@ -80,15 +83,23 @@ def _told_briefly() -> Iterator[None]:
 
 
 def _load(spec: str, *, trust: bool) -> LoadedModel:
+    spec, part = _without_part(spec)
     if _exists(spec):
-        return _load_path(Path(spec), trust=trust)
+        return _load_path(Path(spec), part, trust=trust)
     if named := _NAMED.fullmatch(spec):
+        if part:
+            raise one_model_alone(spec, part)
         return _load_named(named[1] or named[3], named[2] or named[4], trust=trust)
     if _FACTORY.fullmatch(spec):
         from estimator.sources.factory import load_factory
 
-        return load_factory(spec)
+        return load_factory(spec, part)
     raise _nothing_there(spec)
+
+
+def _without_part(spec: str) -> tuple[str, str]:
+    """`spec` and the part of it that is named after `::`, "" for none; a path that is there is taken as it is."""
+    return (spec, "") if _exists(spec) else split(spec)
 
 
 def _exists(spec: str) -> bool:
@@ -115,10 +126,12 @@ def _nothing_there(spec: str) -> ModelFileError:
     return ModelFileError(f"{missing}: {suggestion(spec) or _FORMS}")
 
 
-def _load_path(path: Path, *, trust: bool) -> LoadedModel:
+def _load_path(path: Path, part: str, *, trust: bool) -> LoadedModel:
     if path.is_dir() or path.name == "config.json":
         from estimator.sources.libraries.huggingface import load_directory
 
+        if part:
+            raise one_model_alone(str(path), part)
         return load_directory(path if path.is_dir() else path.parent, trust=trust)
     if path.suffix == ".py":
         from estimator.sources.factory import names_in_file
@@ -128,7 +141,7 @@ def _load_path(path: Path, *, trust: bool) -> LoadedModel:
         raise ModelFileError(f"{path} is Python code: name the class or function in it that gives the model, {hint}")
     from estimator.sources.model_file import load_file
 
-    return load_file(path, trust=trust)
+    return load_file(path, part, trust=trust)
 
 
 def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from estimator.base.errors import ModelFileError
 from estimator.base.reading import check_ordinary
+from estimator.base.words import one_line
+from estimator.sources.choosing import averaged, one_model_alone
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
 from estimator.sources.pickles.allowed import check_names
 from estimator.sources.pickles.archive import Archive
@@ -38,11 +40,14 @@ _FOREIGN = (
 )
 
 
-def load_file(path: Path, *, trust: bool) -> LoadedModel:
-    """The model in the file `path`; raises `ModelFileError` with the remedy where it holds none."""
+def load_file(path: Path, part: str = "", *, trust: bool) -> LoadedModel:
+    """The model in the file `path`, of several the one that stands at `part`.
+
+    Raises `ModelFileError` with the remedy where it holds none, or several and `part` is "".
+    """
     form = form_of(path)
     try:
-        return _load_archive(path, trust=trust) if form == "archive" else _load_legacy(path)
+        return _load_archive(path, part, trust=trust) if form == "archive" else _load_legacy(path, part)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -71,18 +76,22 @@ def _unreadable(path: Path, error: OSError) -> ModelFileError:
     return ModelFileError(f"{path} cannot be read ({error.strerror or error}): check the path and its permissions")
 
 
-def _load_archive(path: Path, *, trust: bool) -> LoadedModel:
+def _load_archive(path: Path, part: str, *, trust: bool) -> LoadedModel:
     archive = Archive(path)
     names = archive.names
-    if any(name.rpartition("/")[2] in ("constants.pkl", "bytecode.pkl") for name in names):
+    scripted = any(name.rpartition("/")[2] in ("constants.pkl", "bytecode.pkl") for name in names)
+    exported = archive.has("archive_format") or archive.has("serialized_exported_program.json")
+    if part and (scripted or exported):
+        raise one_model_alone(str(path), part)
+    if scripted:
         from estimator.sources.torchscript import load_torchscript
 
         return load_torchscript(path, trust=trust)
-    if archive.has("archive_format") or archive.has("serialized_exported_program.json"):
+    if exported:
         return _load_export(path, archive)
     if archive.has("data.pkl"):
         stream = io.BytesIO(archive.read("data.pkl", MAX_PICKLE_BYTES))
-        return _module(path, _program(stream, path))
+        return _module(path, part, _program(stream, path))
     if any(name.endswith((".npy", "model.weights.h5", "keras_metadata.pb")) for name in names):
         raise ModelFileError(f"{path.name} is an archive of NumPy or Keras and no PyTorch model: {_CODE}")
     raise ModelFileError(
@@ -107,13 +116,13 @@ def _load_export(path: Path, archive: Archive) -> LoadedModel:
     return LoadedModel(module, path.stem, "torch.export program", specs or None, source, fixed)
 
 
-def _load_legacy(path: Path) -> LoadedModel:
+def _load_legacy(path: Path, part: str) -> LoadedModel:
     """torch's format before 1.6: a few pickles one after the other; the fourth is the object."""
     with path.open("rb") as file:
         stream = io.BytesIO(file.read(MAX_PICKLE_BYTES))
     for _ in range(3):
         _program(stream, path)
-    return _module(path, _program(stream, path))
+    return _module(path, part, _program(stream, path))
 
 
 def _program(stream: io.BytesIO, path: Path) -> PickleProgram:
@@ -124,12 +133,17 @@ def _program(stream: io.BytesIO, path: Path) -> PickleProgram:
         raise ModelFileError(f"{path.name} cannot be read, {error}: copy or save it again, or {_CODE}") from error
 
 
-def _module(path: Path, program: PickleProgram) -> LoadedModel:
+def _module(path: Path, part: str, program: PickleProgram) -> LoadedModel:
     from estimator.sources.building import offline_and_quiet
     from estimator.sources.pickles.pickled_module import module_of
 
     with offline_and_quiet():
-        return LoadedModel(module_of(program), path.stem, "pickled module")
+        module, place, notes = module_of(program, str(path), part)
+    name = f"{path.stem}::{part}" if part else path.stem
+    if averaged(place) and not any(parameter.requires_grad for parameter in module.parameters()):
+        module.requires_grad_()
+        notes += (f"{one_line(place, 40)} is an averaged copy whose parameters are frozen: they are taken as trained",)
+    return LoadedModel(module, name, "pickled module", notes=notes)
 
 
 def _foreign_message(path: Path, head: bytes) -> str:

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.base.words import one_line, told
+from estimator.sources.choosing import choose, held_models
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
-from estimator.sources.pickles import allowed
+from estimator.sources.pickles import allowed, contents
 from estimator.sources.pickles.pickle_data import Global, Made, PickleProgram
 from estimator.sources.pickles.pickled_tensors import data_of
-from estimator.sources.wrappers import FLAT, FLAT_MESSAGE, HELD, unwrapped
 
 if TYPE_CHECKING:
     import torch
 
-_MODULE_KEYS = ("model", "module", "net", "network", "ema", "model_ema", "generator")
 _UNUSED_HOOKS = (
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
@@ -49,18 +48,25 @@ class Inert:
         return f"<{self._name}>"
 
 
-def module_of(program: PickleProgram) -> torch.nn.Module:
-    """The module that a pickle describes; raises `ModelFileError` where it holds none, or more than a module."""
+def module_of(program: PickleProgram, spec: str, wanted: str = "") -> tuple[torch.nn.Module, str, tuple[str, ...]]:
+    """The module that a pickle describes, where in it that stands ("" for all of it), and notes on what was left out.
+
+    `wanted` is where the module that is meant stands, "" for the only one; `spec` is what errors call the file. Raises
+    `ModelFileError` where the pickle holds no module, or several, or more than a module.
+    """
     import torch
 
     allowed.check_names(program.globals)
-    value = _unwrapped(program.value)
-    if not isinstance(value, Made) or value.called:
-        raise ModelFileError(_no_module_message(value))
+    parts = held_models(program.value, contents.part_of, contents.items_of)
+    if not parts:
+        if isinstance(program.value, Made) and not program.value.called:
+            allowed.resolve(program.value.maker)  # an optimizer, a class of one's own: it has the better sentence
+        raise ModelFileError(contents.no_module_message(program.value))
+    place, record, notes = choose(parts, wanted, spec, contents.inside)
     try:
-        module = _Rebuild().value(value)
+        module = _Rebuild().value(record)
         if not isinstance(module, torch.nn.Module):
-            raise ModelFileError(_no_module_message(value))
+            raise ModelFileError(contents.no_module_message(record))
         _check_tree(module, {})
     except RecursionError:
         raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
@@ -69,53 +75,7 @@ def module_of(program: PickleProgram) -> torch.nn.Module:
             f"the layers in the file do not fit the installed libraries ({told(error)}): save the model with the same "
             f"versions, or as a .pt2 with `{EXPORT_LINE}`"
         ) from error
-    return module
-
-
-def _unwrapped(value: Any) -> Any:
-    """The module in a checkpoint's dict or in wrappers, else `value` itself."""
-    if isinstance(value, dict):
-        found = next((value[key] for key in _MODULE_KEYS if isinstance(value.get(key), Made)), None)
-        value = found if found is not None and not opened(found).called else value
-    return opened(value)
-
-
-def opened(value: Any) -> Any:
-    """`value` without the wrappers around it (`wrappers.HELD`)."""
-    return unwrapped(value, _held_by)
-
-
-def _held_by(value: Any) -> Made | None:
-    """The record of the module that a wrapper's record holds; None for all else."""
-    name = HELD.get(str(value.maker)) if isinstance(value, Made) else None
-    if name is None:
-        return None
-    if value.called:  # torch.compile's, made anew around its first argument
-        held = value.args[0] if value.args else None
-    else:
-        state = value.state if isinstance(value.state, dict) else {}
-        children = state.get("_modules")
-        held = children[name] if isinstance(children, dict) and name in children else state.get(name)
-    if not isinstance(held, Made):
-        return None
-    parameters = held.state.get("_parameters") if isinstance(held.state, dict) else None
-    if isinstance(parameters, dict) and FLAT in parameters:
-        raise ModelFileError(FLAT_MESSAGE)
-    return held
-
-
-def _no_module_message(value: Any) -> str:
-    """What the file holds instead of a module, and the remedy."""
-    remedy = "name the code that builds the model, `estimate file.py:Net` or `estimate package.module:factory`"
-    if isinstance(value, dict):
-        tensors = any(isinstance(v, Made) and "_rebuild" in v.maker.name for v in value.values())
-        if tensors or any(isinstance(v, dict) for v in value.values()):
-            return f"the file holds weights only (a state_dict), which do not tell the architecture: {remedy}"
-        return f"the file holds a dictionary without a model: {remedy}"
-    if isinstance(value, Made) and "_rebuild" in value.maker.name:
-        return f"the file holds one tensor and no model: {remedy}"
-    kind = str(value.maker) if isinstance(value, Made) else type(value).__name__
-    return f"the file holds no model but an object of type {one_line(kind, 80)}: {remedy}"
+    return module, place, notes
 
 
 _HOOK_REMEDIES = {
@@ -170,7 +130,7 @@ class _Rebuild:
             found = allowed.resolve(record) if not allowed.is_data(record) else record
             return Inert(str(record)) if isinstance(found, (type, Global)) else found
         if isinstance(record, Made):
-            inner = opened(record)
+            inner = contents.opened(record)
             if inner is not record:
                 return self.value(inner)
             return self._call(record) if record.called else self._new(key, record)

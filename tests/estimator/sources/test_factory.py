@@ -37,7 +37,7 @@ def fails():
 
 def needs_values():
     float(torch.ones(1))
-    model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4), nn.LSTM(3, 4)])
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.LSTM(3, 4))
     model[1].weight = model[0].weight
     return model
 
