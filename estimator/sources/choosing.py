@@ -44,6 +44,11 @@ def averaged(name: str) -> bool:
     return _AVERAGED.search(name) is not None
 
 
+def is_setting(place: str) -> bool:
+    """Whether a model stands among a checkpoint's settings, or is its loss."""
+    return _NOT_THE_MODEL.match(place) is not None
+
+
 def held_models(
     value: Any, part_of: Callable[[Any], Part | None], items_of: Callable[[Any], Iterable[tuple[Any, Any]]]
 ) -> dict[str, Part]:
@@ -80,7 +85,7 @@ def choose(
     """
     if wanted:
         return wanted, _named(parts, wanted, spec, inside), ()
-    candidates = {place: part for place, part in parts.items() if not _NOT_THE_MODEL.match(place)}
+    candidates = {place: part for place, part in parts.items() if not is_setting(place)}
     weighted = {place: part for place, part in candidates.items() if part.parameters} or candidates
     trained = {place: part for place, part in weighted.items() if not averaged(place)} or weighted
     if len(trained) != 1:

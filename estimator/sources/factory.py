@@ -10,11 +10,11 @@ import ast
 import difflib
 import importlib
 import importlib.util
-import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from estimator.base.errors import ModelFileError
 from estimator.base.reading import read_bytes
 from estimator.base.words import one_line, told
+from estimator.sources.arguments import NOTHING, Given, bound
 from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
 from estimator.sources.choosing import Part, choose, held_models
 from estimator.sources.inputs import InputSpec
@@ -40,21 +41,29 @@ _LISTS = (torch.nn.ModuleDict, torch.nn.ModuleList)
 _REMEDY = "write a function without arguments that returns the model and name it instead"
 
 
-def load_factory(spec: str, part: str = "") -> LoadedModel:
-    """The model that the callable (or the module instance) named by `spec` gives, of several the one at `part`."""
+def load_factory(spec: str, part: str = "", what: Given = NOTHING) -> LoadedModel:
+    """The model that the callable (or the module instance) named by `spec` gives, of several the one at `part`.
+
+    `what` is what it is called with, and the checkpoint whose weights it must have.
+    """
     where, _, attribute = spec.rpartition(":")
     target = opened(named_by(spec))
     if isinstance(target, torch.nn.Module):
+        if what.arguments:
+            raise ModelFileError(f"{spec} is built already and takes no --arg: name its class or a function instead")
         module, _ = _chosen(target, spec, part)
         return LoadedModel(to_meta(module), f"{attribute}::{part}" if part else attribute, "Python module instance")
     if not callable(target):
         raise ModelFileError(
             f"{spec} is neither callable nor a torch.nn.Module but a {type(target).__name__}: {_REMEDY}"
         )
-    _check_no_arguments(target, spec)
+    args, kwargs, notes = bound(target, spec, what)
     with offline_and_quiet(), users_code(where):
-        result = on_meta(target)
-    return built(result, spec, _REMEDY, part)
+        result = on_meta(lambda: target(*args, **kwargs))
+    loaded = built(result, spec, _REMEDY, part)
+    if what.checkpoint:
+        what.checkpoint.check({name: tuple(t.shape) for name, t in loaded.module.state_dict().items()}, spec)
+    return replace(loaded, notes=notes + loaded.notes)
 
 
 def named_by(spec: str) -> Any:
@@ -201,19 +210,6 @@ def _attribute(source: ModuleType, attribute: str, where: str) -> Any:
             )
         found = getattr(found, part)
     return found
-
-
-def _check_no_arguments(target: Any, spec: str) -> None:
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in variadic]
-    if needed:
-        raise ModelFileError(
-            f"{spec} needs arguments ({', '.join(needed[:5])}), which nobody can give it here: {_REMEDY}"
-        )
 
 
 def _specs_of(example: Any, spec: str) -> tuple[InputSpec, ...]:

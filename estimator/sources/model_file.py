@@ -47,7 +47,9 @@ def load_file(path: Path, part: str = "", *, trust: bool) -> LoadedModel:
     """
     form = form_of(path)
     try:
-        return _load_archive(path, part, trust=trust) if form == "archive" else _load_legacy(path, part)
+        if form == "legacy":
+            return _module(path, part, _legacy_program(path))
+        return _load_archive(path, part, trust=trust)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -90,8 +92,7 @@ def _load_archive(path: Path, part: str, *, trust: bool) -> LoadedModel:
     if exported:
         return _load_export(path, archive)
     if archive.has("data.pkl"):
-        stream = io.BytesIO(archive.read("data.pkl", MAX_PICKLE_BYTES))
-        return _module(path, part, _program(stream, path))
+        return _module(path, part, _program_in(archive, path))
     if any(name.endswith((".npy", "model.weights.h5", "keras_metadata.pb")) for name in names):
         raise ModelFileError(f"{path.name} is an archive of NumPy or Keras and no PyTorch model: {_CODE}")
     raise ModelFileError(
@@ -116,13 +117,31 @@ def _load_export(path: Path, archive: Archive) -> LoadedModel:
     return LoadedModel(module, path.stem, "torch.export program", specs or None, source, fixed)
 
 
-def _load_legacy(path: Path, part: str) -> LoadedModel:
+def program_of(path: Path) -> PickleProgram:
+    """What `torch.save` wrote into the file `path`, as records; `ModelFileError` for a file of another form."""
+    form = form_of(path)
+    try:
+        if form == "legacy":
+            return _legacy_program(path)
+        archive = Archive(path)
+        if archive.has("data.pkl"):
+            return _program_in(archive, path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    raise ModelFileError(f"{path.name} is no checkpoint that torch.save wrote: give one, `--checkpoint last.ckpt`")
+
+
+def _program_in(archive: Archive, path: Path) -> PickleProgram:
+    return _program(io.BytesIO(archive.read("data.pkl", MAX_PICKLE_BYTES)), path)
+
+
+def _legacy_program(path: Path) -> PickleProgram:
     """torch's format before 1.6: a few pickles one after the other; the fourth is the object."""
     with path.open("rb") as file:
         stream = io.BytesIO(file.read(MAX_PICKLE_BYTES))
     for _ in range(3):
         _program(stream, path)
-    return _module(path, part, _program(stream, path))
+    return _program(stream, path)
 
 
 def _program(stream: io.BytesIO, path: Path) -> PickleProgram:

@@ -1,4 +1,4 @@
-"""What a pickle holds, told from its records alone: models by where they stand, else weights, or something else."""
+"""What a pickle holds, told from its records alone: models by where they stand, and shapes of tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from estimator.base.errors import ModelFileError
-from estimator.base.words import one_line
 from estimator.sources.choosing import Part
 from estimator.sources.pickles.pickle_data import Made
 from estimator.sources.wrappers import FLAT, FLAT_MESSAGE, HELD, unwrapped
@@ -43,20 +42,6 @@ def inside(record: Made, name: str) -> Any:
     """The layer `name` of a model; None where it has none."""
     child = _children(record).get(name)
     return opened(child) if isinstance(child, Made) and _is_module(opened(child)) else None
-
-
-def no_module_message(value: Any) -> str:
-    """What the file holds instead of a module, and the remedy."""
-    remedy = "name the code that builds the model, `estimate file.py:Net` or `estimate package.module:factory`"
-    if isinstance(value, dict):
-        tensors = any(isinstance(v, Made) and "_rebuild" in v.maker.name for v in value.values())
-        if tensors or any(isinstance(v, dict) for v in value.values()):
-            return f"the file holds weights only (a state_dict), which do not tell the architecture: {remedy}"
-        return f"the file holds a dictionary without a model: {remedy}"
-    if isinstance(value, Made) and "_rebuild" in value.maker.name:
-        return f"the file holds one tensor and no model: {remedy}"
-    kind = str(value.maker) if isinstance(value, Made) else type(value).__name__
-    return f"the file holds no model but an object of type {one_line(kind, 80)}: {remedy}"
 
 
 def _is_module(record: Made) -> bool:

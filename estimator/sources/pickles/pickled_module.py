@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import enum
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.base.words import one_line, told
-from estimator.sources.choosing import choose, held_models
+from estimator.sources.choosing import choose, held_models, is_setting, listed
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
 from estimator.sources.pickles import allowed, contents
 from estimator.sources.pickles.pickle_data import Global, Made, PickleProgram
 from estimator.sources.pickles.pickled_tensors import data_of
+from estimator.sources.pickles.weights import no_module_message, weights_of
 
 if TYPE_CHECKING:
     import torch
@@ -61,12 +63,18 @@ def module_of(program: PickleProgram, spec: str, wanted: str = "") -> tuple[torc
     if not parts:
         if isinstance(program.value, Made) and not program.value.called:
             allowed.resolve(program.value.maker)  # an optimizer, a class of one's own: it has the better sentence
-        raise ModelFileError(contents.no_module_message(program.value))
+        raise ModelFileError(no_module_message(program.value, Path(spec).name))
+    if not wanted and all(map(is_setting, parts)) and weights_of(program.value):
+        inner = f"{next(iter(parts))}`" if len(parts) == 1 else "NAME`, one of them"
+        raise ModelFileError(
+            f"{no_module_message(program.value, Path(spec).name)}; of its parts alone, {listed(parts)}, "
+            f"`estimate {Path(spec).name}::{inner}"
+        )
     place, record, notes = choose(parts, wanted, spec, contents.inside)
     try:
         module = _Rebuild().value(record)
         if not isinstance(module, torch.nn.Module):
-            raise ModelFileError(contents.no_module_message(record))
+            raise ModelFileError(no_module_message(record, Path(spec).name))
         _check_tree(module, {})
     except RecursionError:
         raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None

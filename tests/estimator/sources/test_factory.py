@@ -119,7 +119,7 @@ def test_example_inputs(code):
         ("leaves", ["SystemExit"]),
         ("number", ["returns a int", "torch.nn.Module"]),
         ("scalar_example", ["batch dimension", "--input"]),
-        ("needs_arguments", ["needs arguments (width)", "without arguments"]),
+        ("needs_arguments", ["needs arguments (width)", "needs_arguments(width)", "--arg width=", "without arguments"]),
         ("Ne", ["has no Ne", "Net"]),
         ("Other", ["returns a Other"]),
     ],
