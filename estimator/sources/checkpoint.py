@@ -56,6 +56,7 @@ class Checkpoint:
     place: str
     as_one: str
     weights: Shapes
+    quantized: bool
 
     def arguments_for(self, names: Iterable[str], *, open_ended: bool) -> dict[str, Any]:
         """The settings that code with arguments of these names takes; any name where it is `open_ended`."""
@@ -66,11 +67,14 @@ class Checkpoint:
     def notes(self, kept: Mapping[str, Any], taken: Iterable[str]) -> tuple[str, ...]:
         """What of the settings was used, in a sentence."""
         shown = ", ".join(f"{name}={one_line(repr(kept[name]), 30)}" for name in taken)
-        return (f"from the {self.place} of {self.file}: {one_line(shown, 200)}",) if shown else ()
+        told = [f"from the {self.place} of {self.file}: {one_line(shown, 200)}"] if shown else []
+        if self.quantized:
+            told.append(f"the weights in {self.file} are quantized and not compared: priced is what the code builds")
+        return tuple(told)
 
     def check(self, here: Shapes, spec: str) -> None:
         """Raises `ModelFileError` where the model that `spec` built has other weights than the checkpoint."""
-        if not self.weights:
+        if not self.weights or self.quantized:
             return
         there = _renamed(self.weights, here)
         other = [name for name in here if name in there and here[name] != there[name]]
@@ -138,7 +142,9 @@ def read_checkpoint(file: str) -> Checkpoint:
             "--checkpoint"
         )
     settings = {name: _read(record, place, path.name) for name, record in records.items()}
-    return Checkpoint(path.name, settings, place, weights.one_argument(program.value), trained[0] if trained else {})
+    shapes = trained[0] if trained else {}
+    as_one = weights.one_argument(program.value)
+    return Checkpoint(path.name, settings, place, as_one, shapes, weights.are_quantized(shapes))
 
 
 def _read(record: Any, place: str, file: str) -> Any:

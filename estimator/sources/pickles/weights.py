@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ _SETTINGS = ("hyper_parameters", "hparams", "model_args", "model_kwargs", "init_
 
 _OBJECTS = ("argparse.Namespace", "types.SimpleNamespace")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_QUANTIZED = frozenset({"_packed_params", "qweight", "absmax", "SCB", "weight_scale", "weight_packed"})
 _MAX_DEPTH = 20
 _MAX_ITEMS = 100_000
 _LEVELS = 3
@@ -37,12 +38,18 @@ def weights_of(value: Any) -> dict[str, Shapes]:
                 continue
             shapes = {name: shape_of(tensor) for name, tensor in item.items() if isinstance(name, str)}
             tensors = {name: shape for name, shape in shapes.items() if shape is not None}
-            if tensors:
+            if tensors or are_quantized(shapes):
+                tensors |= {name: () for name in shapes if are_quantized([name])}
                 found[place] = tensors
             else:
                 deeper += [(f"{place}.{name}".lstrip("."), inner) for name, inner in item.items()]
         level = deeper[:_MAX_ITEMS]
     return found
+
+
+def are_quantized(names: Iterable[str]) -> bool:
+    """Whether the tensors of a state_dict, by their names, are those of quantized layers, whose shapes are others."""
+    return any(part in _QUANTIZED for name in names for part in name.split("."))
 
 
 def settings_of(value: Any) -> tuple[str, dict[str, Any]]:
@@ -118,6 +125,8 @@ def _weights_message(value: Any, weights: Mapping[str, Shapes], name: str) -> st
     parameters = sum(math.prod(shape) for key, shape in shapes.items() if not key.endswith(_STATISTICS))
     where = f"the state_dict `{one_line(place, 40)}`" if place and place != "state_dict" else "a state_dict"
     held = f"{where} of {len(shapes):,} tensors, {parameters:,} parameters"
+    if are_quantized(shapes):
+        held = f"{where} of quantized layers"
     kept, settings = settings_of(value)
     if settings:
         held += f", and {kept} {', '.join(_told(settings))}"

@@ -259,3 +259,16 @@ def test_a_model_among_the_settings_is_a_part(saved):
         load(path)
     assert "weights only" in str(caught.value) and "::hyper_parameters.encoder`" in str(caught.value)
     assert load(f"{path}::hyper_parameters.encoder").module.in_features == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_weights_lead_to_the_code_and_no_further(code, saved):
+    layers = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 10))
+    quantized = torch.ao.quantization.quantize_dynamic(layers, {nn.Linear}, dtype=torch.qint8)
+    for value in (quantized.state_dict(), {"model": {"0.qweight": torch.zeros(1), "0.scales": torch.zeros(1)}}):
+        checkpoint = saved(value)
+        with pytest.raises(ModelFileError) as caught:
+            load(checkpoint)
+        assert "quantized layers" in str(caught.value) and "--checkpoint model.pt`" in str(caught.value)
+        loaded = built(f"{code}:Net", "width=4", checkpoint=checkpoint)
+        assert "quantized and not compared" in loaded.notes[0]
