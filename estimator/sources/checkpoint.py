@@ -10,6 +10,7 @@ from typing import Any
 from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line
 from estimator.sources.choosing import averaged
+from estimator.sources.weight_files import shapes_in, weights_file
 from estimator.sources.wrappers import HELD
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -124,13 +125,21 @@ def _without_wrappers(name: str) -> str:
 
 
 def read_checkpoint(file: str) -> Checkpoint:
-    """What the checkpoint `file` tells; nothing in it is run. `ModelFileError` where it tells nothing of a model."""
-    from estimator.sources.model_file import program_of
+    """What the checkpoint `file`, or a folder with weights, tells; nothing in it is run.
+
+    `ModelFileError` where it tells nothing of a model.
+    """
+    from estimator.sources.model_file import form_of, program_of
     from estimator.sources.pickles import allowed, weights
 
     path = Path(file)
+    if path.is_dir():
+        path = weights_file(path) or path
     if not path.is_file():
         raise ModelFileError(f"there is no file {one_line(file, 120)}: give the checkpoint, `--checkpoint last.ckpt`")
+    if form_of(path) == "safetensors":
+        shapes = shapes_in(path)
+        return Checkpoint(path.name, {}, "", "", shapes, weights.are_quantized(shapes))
     program = program_of(path)
     allowed.check_names(program.globals)
     place, records = weights.settings_of(program.value)
@@ -142,9 +151,9 @@ def read_checkpoint(file: str) -> Checkpoint:
             "--checkpoint"
         )
     settings = {name: _read(record, place, path.name) for name, record in records.items()}
-    shapes = trained[0] if trained else {}
+    tensors = trained[0] if trained else {}
     as_one = weights.one_argument(program.value)
-    return Checkpoint(path.name, settings, place, as_one, shapes, weights.are_quantized(shapes))
+    return Checkpoint(path.name, settings, place, as_one, tensors, weights.are_quantized(tensors))
 
 
 def _read(record: Any, place: str, file: str) -> Any:

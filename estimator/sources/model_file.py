@@ -14,6 +14,7 @@ from estimator.sources.loaded import EXPORT_LINE, LoadedModel
 from estimator.sources.pickles.allowed import check_names
 from estimator.sources.pickles.archive import Archive
 from estimator.sources.pickles.pickle_data import PickleError, PickleProgram, read_pickle
+from estimator.sources.weight_files import described_beside, is_safetensors, weights_alone
 
 MAX_PICKLE_BYTES = 64 * 2**20
 """Limit of the pickle program in a file. The weights lie outside of it; a model of 80 layers takes 0.2 MB."""
@@ -46,6 +47,15 @@ def load_file(path: Path, part: str = "", *, trust: bool) -> LoadedModel:
     Raises `ModelFileError` with the remedy where it holds none, or several and `part` is "".
     """
     form = form_of(path)
+    beside = described_beside(path) if form == "safetensors" or path.suffix == ".bin" else None
+    if beside is not None:
+        from estimator.sources.libraries.huggingface import load_directory
+
+        if part:
+            raise one_model_alone(str(path), part)
+        return load_directory(beside, trust=trust)
+    if form == "safetensors":
+        raise weights_alone(path)
     try:
         if form == "legacy":
             return _module(path, part, _legacy_program(path))
@@ -54,10 +64,10 @@ def load_file(path: Path, part: str = "", *, trust: bool) -> LoadedModel:
         raise _unreadable(path, error) from error
 
 
-def form_of(path: Path) -> Literal["archive", "legacy"]:
-    """What the first bytes of a file tell: a zip archive, as torch writes today, or its format before 1.6.
+def form_of(path: Path) -> Literal["archive", "legacy", "safetensors"]:
+    """What the first bytes of a file tell: a zip archive, as torch writes today, its format before 1.6, or weights.
 
-    Raises `ModelFileError` with the remedy where it is neither.
+    Raises `ModelFileError` with the remedy where it is none of these.
     """
     try:
         check_ordinary(path)
@@ -69,6 +79,8 @@ def form_of(path: Path) -> Literal["archive", "legacy"]:
             return "archive"
         if head.startswith(_LEGACY_MAGIC):
             return "legacy"
+        if is_safetensors(head):
+            return "safetensors"
     except OSError as error:
         raise _unreadable(path, error) from error
     raise ModelFileError(_foreign_message(path, head))
@@ -123,8 +135,8 @@ def program_of(path: Path) -> PickleProgram:
     try:
         if form == "legacy":
             return _legacy_program(path)
-        archive = Archive(path)
-        if archive.has("data.pkl"):
+        archive = Archive(path) if form == "archive" else None
+        if archive is not None and archive.has("data.pkl"):
             return _program_in(archive, path)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -170,11 +182,6 @@ def _foreign_message(path: Path, head: bytes) -> str:
     for magic, what, remedy in _FOREIGN:
         if head.startswith(magic):
             return f"{path.name} is {what}: {remedy}"
-    if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**30:
-        return (
-            f"{path.name} is a safetensors file, which holds weights only: give the directory with its config.json, "
-            f"or {_CODE}"
-        )
     if head[4:8] == b"TFL3":
         return f"{path.name} is a TensorFlow Lite model: only PyTorch models are read; {_CODE}"
     if head[257:262] == b"ustar":
