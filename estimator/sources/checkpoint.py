@@ -73,17 +73,21 @@ class Checkpoint:
             told.append(f"the weights in {self.file} are quantized and not compared: priced is what the code builds")
         return tuple(told)
 
-    def check(self, here: Shapes, spec: str) -> None:
-        """Raises `ModelFileError` where the model that `spec` built has other weights than the checkpoint."""
+    def check(self, here: Shapes, tied: Iterable[frozenset[str]], spec: str) -> None:
+        """Raises `ModelFileError` where the model that `spec` built has other weights than the checkpoint.
+
+        Of names that are `tied` to one tensor, one in the checkpoint is enough, as in a safetensors file.
+        """
         if not self.weights or self.quantized:
             return
         there = _renamed(self.weights, here)
         other = [name for name in here if name in there and here[name] != there[name]]
-        missing = [name for name in here if name not in there]
+        once = {name for names in tied if not names.isdisjoint(there) for name in names}
+        missing = [name for name in here if name not in there and name not in once]
         extra = [name for name in there if name not in here]
         if not (other or missing or extra):
             return
-        if len(missing) == len(here):
+        if missing and len(missing) == len(here):
             told = f"no tensor has the same name, such as {one_line(missing[0], 60)} and {one_line(extra[0], 60)}"
         elif other:
             name = other[0]

@@ -62,7 +62,12 @@ def load_factory(spec: str, part: str = "", what: Given = NOTHING) -> LoadedMode
         result = on_meta(lambda: target(*args, **kwargs))
     loaded = built(result, spec, _REMEDY, part)
     if what.checkpoint:
-        what.checkpoint.check({name: tuple(t.shape) for name, t in loaded.module.state_dict().items()}, spec)
+        tensors = loaded.module.state_dict(keep_vars=True)
+        names: dict[int, list[str]] = {}
+        for name, tensor in tensors.items():
+            names.setdefault(id(tensor), []).append(name)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        what.checkpoint.check(shapes, map(frozenset, names.values()), spec)
     return replace(loaded, notes=notes + loaded.notes)
 
 

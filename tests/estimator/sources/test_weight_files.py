@@ -71,6 +71,20 @@ def test_sharded_weights_are_compared_with_the_code(written, tmp_path, named):
         load(code, given=given(["width=5"], checkpoint))
 
 
+def test_one_name_of_a_tied_weight_is_enough(written):
+    code = "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    code += "        self.a, self.b = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)\n"
+    code += "        self.b.weight = self.a.weight"
+    spec = written("tied.py", code) + ":Net"
+    for name in ("a__weight", "b__weight"):
+        checkpoint = written("model.safetensors", safetensors(**{name: [5, 3]}))
+        assert load(spec, given=given([], checkpoint)).module.b.weight.shape == (5, 3)
+    other = written("model.safetensors", safetensors(c__weight=[5, 3]))
+    for named in (spec, written("none.py", "from torch.nn import ReLU") + ":ReLU"):
+        with pytest.raises(ModelFileError, match="another model"):
+            load(named, given=given([], other))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
