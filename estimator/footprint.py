@@ -22,6 +22,7 @@ from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
 from estimator.sources.guessing import guess_inputs
 from estimator.sources.inputs import InputSpec, build_inputs, is_assumed, parse_input
+from estimator.sources.wrappers import opened
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import OPTIMIZERS
 from estimator.workload.trace import TraceInputs, trace, trainable_parameters
@@ -153,6 +154,7 @@ def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust:
         model = os.fspath(model)
     if isinstance(model, LoadedModel):
         return model
+    model = opened(model)
     if isinstance(model, nn.Module):
         return LoadedModel(model, type(model).__name__, "nn.Module", None, "")
     if not isinstance(model, str):

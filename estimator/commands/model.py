@@ -22,29 +22,55 @@ _LAYERS_SHOWN = 5
 @click.option("--cross-check", is_flag=True, help="Our FLOPs beside fvcore's and torch's own counter.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
-def model_command(model: str, top: int | None, cross_check: bool, as_json: bool, trust: bool, **options: Any) -> None:
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument for the code that builds MODEL (file.py:Net): a Python literal, else text; repeatable.",
+)
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    help="Whose hyper_parameters are the code's arguments, and whose weights the model must have.",
+)
+def model_command(
+    model: str,
+    top: int | None,
+    cross_check: bool,
+    as_json: bool,
+    trust: bool,
+    arguments: tuple[str, ...],
+    checkpoint: str | None,
+    **options: Any,
+) -> None:
     """Say what MODEL (a file, file.py:Net, timm:NAME, ...) will cost.
 
     \b
     MODEL is one of
       a pickled nn.Module (.pt, .pth), or a torch.export program (.pt2)
+      one of several models in a file, `gan.pt::generator`, `list.pt::0`
       a directory with the config.json of transformers or diffusers
-      a factory, `file.py:Net` or `package.module:callable`: your code is run
+      a factory, `file.py:Net` or `package.module:callable`: your code is run,
+        with `--arg width=32`, or the hyper_parameters of `--checkpoint last.ckpt`
       timm:NAME, torchvision:NAME or transformers:DIR_OR_TYPE
       mlp:INPUTxDEPTHxWIDTH, a fully connected network by its shape
     """
     from estimator.commands import early
     from estimator.lifecycle.scenario import Scenario
     from estimator.report.streams import stdout_to_stderr
+    from estimator.sources import load
+    from estimator.sources.arguments import given
 
     scenario = Scenario(**options)
     early.check(scenario, model)
+    arguments_given = given(arguments, checkpoint)
     with stdout_to_stderr():  # it is the answer's alone
-        from estimator.footprint import as_loaded, estimate, input_specs
+        from estimator.footprint import estimate, input_specs
         from estimator.sources.building import offline_and_quiet
 
         with offline_and_quiet():
-            loaded = as_loaded(model, trust=trust)
+            loaded = load(model, trust=trust, given=arguments_given)
             footprint = estimate(loaded, scenario)
             check = None
             if cross_check:

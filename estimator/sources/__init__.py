@@ -10,10 +10,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line
+from estimator.sources.choosing import one_model_alone, split
 from estimator.sources.loaded import LoadedModel, no_code_file
+
+if TYPE_CHECKING:
+    from estimator.sources.arguments import Given
 
 __all__ = ["LoadedModel", "check", "load"]
 
@@ -38,28 +43,31 @@ _FORMS = (
 )
 
 
-def load(spec: str, *, trust: bool = False) -> LoadedModel:
+def load(spec: str, *, trust: bool = False, given: Given | None = None) -> LoadedModel:
     """The model that `spec` names, on the meta device.
 
     `spec` is a file (`model.pt`, `.pth`, `.pt2`), a directory with a `config.json`, code of the user's own
     (`file.py:Net`, `package.module:callable`), a library's model (`timm:NAME`, `torchvision:NAME`,
-    `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). `trust` allows the code inside
-    TorchScript archives and Hugging Face directories to run. Raises `ModelFileError`, one sentence with the remedy.
+    `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). Where a pickle or code gives
+    several models, `::` names one (`gan.pt::generator`, `list.pt::0`). `trust` allows the code inside TorchScript
+    archives and Hugging Face directories to run; `given` are the arguments for code of the user's own. Raises
+    `ModelFileError`, one sentence with the remedy.
     """
     with _told_briefly():
-        return _load(spec, trust=trust)
+        return _load(spec, trust=trust, given=given)
 
 
 def check(spec: str) -> None:
     """Raises `ModelFileError` where `spec` names nothing, or a file that is none of PyTorch; imports no torch."""
     with _told_briefly():
+        spec = _without_part(spec)[0]
         if _exists(spec):
             path = Path(spec)
             if not path.is_dir() and path.name != "config.json" and path.suffix != ".py":
                 from estimator.sources.model_file import form_of
 
                 form_of(path)
-        elif _FACTORY.fullmatch(spec) and not _NAMED.fullmatch(spec):
+        elif _is_code(spec):
             where = spec.rpartition(":")[0]
             if where.endswith(".py") and not Path(where).is_file():
                 raise no_code_file(where)
@@ -79,16 +87,35 @@ def _told_briefly() -> Iterator[None]:
         raise ModelFileError(message) from error
 
 
-def _load(spec: str, *, trust: bool) -> LoadedModel:
-    if _exists(spec):
-        return _load_path(Path(spec), trust=trust)
-    if named := _NAMED.fullmatch(spec):
-        return _load_named(named[1] or named[3], named[2] or named[4], trust=trust)
-    if _FACTORY.fullmatch(spec):
+def _load(spec: str, *, trust: bool, given: Given | None) -> LoadedModel:
+    spec, part = _without_part(spec)
+    if _is_code(spec):
+        from estimator.sources.arguments import NOTHING
         from estimator.sources.factory import load_factory
 
-        return load_factory(spec)
+        return load_factory(spec, part, given or NOTHING)
+    if given:
+        raise ModelFileError(
+            f"{one_line(spec, 100)} is no code that takes arguments: --arg and --checkpoint go with a class or a "
+            "function, `file.py:Net`"
+        )
+    if _exists(spec):
+        return _load_path(Path(spec), part, trust=trust)
+    if named := _NAMED.fullmatch(spec):
+        if part:
+            raise one_model_alone(spec, part)
+        return _load_named(named[1] or named[3], named[2] or named[4], trust=trust)
     raise _nothing_there(spec)
+
+
+def _is_code(spec: str) -> bool:
+    """Whether `spec` names code of the user's own, `file.py:Net` or `package.module:callable`."""
+    return not _exists(spec) and not _NAMED.fullmatch(spec) and _FACTORY.fullmatch(spec) is not None
+
+
+def _without_part(spec: str) -> tuple[str, str]:
+    """`spec` and the part of it that is named after `::`, "" for none; a path that is there is taken as it is."""
+    return (spec, "") if _exists(spec) else split(spec)
 
 
 def _exists(spec: str) -> bool:
@@ -115,10 +142,12 @@ def _nothing_there(spec: str) -> ModelFileError:
     return ModelFileError(f"{missing}: {suggestion(spec) or _FORMS}")
 
 
-def _load_path(path: Path, *, trust: bool) -> LoadedModel:
+def _load_path(path: Path, part: str, *, trust: bool) -> LoadedModel:
     if path.is_dir() or path.name == "config.json":
         from estimator.sources.libraries.huggingface import load_directory
 
+        if part:
+            raise one_model_alone(str(path), part)
         return load_directory(path if path.is_dir() else path.parent, trust=trust)
     if path.suffix == ".py":
         from estimator.sources.factory import names_in_file
@@ -128,7 +157,7 @@ def _load_path(path: Path, *, trust: bool) -> LoadedModel:
         raise ModelFileError(f"{path} is Python code: name the class or function in it that gives the model, {hint}")
     from estimator.sources.model_file import load_file
 
-    return load_file(path, trust=trust)
+    return load_file(path, part, trust=trust)
 
 
 def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:

@@ -10,44 +10,65 @@ import ast
 import difflib
 import importlib
 import importlib.util
-import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from estimator.base.errors import ModelFileError
 from estimator.base.reading import read_bytes
 from estimator.base.words import one_line, told
+from estimator.sources.arguments import NOTHING, Given, bound
 from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
+from estimator.sources.choosing import Part, choose, held_models
 from estimator.sources.inputs import InputSpec
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.sources.loaded import LoadedModel, no_code_file
+from estimator.sources.wrappers import opened, opened_throughout
 
 _LARGEST_SOURCE = 16 * 2**20
+
+_LISTS = (torch.nn.ModuleDict, torch.nn.ModuleList)
+"""Modules that hold others and run none of them."""
 
 _REMEDY = "write a function without arguments that returns the model and name it instead"
 
 
-def load_factory(spec: str) -> LoadedModel:
-    """The model that the callable (or the module instance) named by `spec` gives."""
+def load_factory(spec: str, part: str = "", what: Given = NOTHING) -> LoadedModel:
+    """The model that the callable (or the module instance) named by `spec` gives, of several the one at `part`.
+
+    `what` is what it is called with, and the checkpoint whose weights it must have.
+    """
     where, _, attribute = spec.rpartition(":")
-    target = named_by(spec)
+    target = opened(named_by(spec))
     if isinstance(target, torch.nn.Module):
-        return LoadedModel(to_meta(target), attribute, "Python module instance")
+        if what.arguments:
+            raise ModelFileError(f"{spec} is built already and takes no --arg: name its class or a function instead")
+        module, _ = _chosen(target, spec, part)
+        return LoadedModel(to_meta(module), f"{attribute}::{part}" if part else attribute, "Python module instance")
     if not callable(target):
         raise ModelFileError(
             f"{spec} is neither callable nor a torch.nn.Module but a {type(target).__name__}: {_REMEDY}"
         )
-    _check_no_arguments(target, spec)
+    args, kwargs, notes = bound(target, spec, what)
     with offline_and_quiet(), users_code(where):
-        result = on_meta(target)
-    return built(result, spec, _REMEDY)
+        result = on_meta(lambda: target(*args, **kwargs))
+    loaded = built(result, spec, _REMEDY, part)
+    if what.checkpoint:
+        tensors = loaded.module.state_dict(keep_vars=True)
+        names: dict[int, list[str]] = {}
+        for name, tensor in tensors.items():
+            names.setdefault(id(tensor), []).append(name)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        what.checkpoint.check(shapes, map(frozenset, names.values()), spec)
+    return replace(loaded, notes=notes + loaded.notes)
 
 
 def named_by(spec: str) -> Any:
@@ -59,16 +80,55 @@ def named_by(spec: str) -> Any:
     return _attribute(source, attribute, where)
 
 
-def built(result: Any, spec: str, remedy: str) -> LoadedModel:
-    """The model that the code named by `spec` returned: a module, or a pair of it and its example inputs."""
+def built(result: Any, spec: str, remedy: str, part: str = "") -> LoadedModel:
+    """The model that the code named by `spec` returned: a module, a pair of it and its example inputs, or several.
+
+    `part` names one of several, or a layer.
+    """
     example: Any = None
-    if isinstance(result, tuple) and len(result) == 2:
+    if isinstance(result, tuple) and len(result) == 2 and _has_tensors(result[1]):
         result, example = result
-    if not isinstance(result, torch.nn.Module):
-        raise ModelFileError(f"{spec} returns a {type(result).__name__} and no torch.nn.Module: {remedy}")
-    specs = _specs_of(example, spec) if example is not None else None
+    module, notes = _chosen(result, spec, part)
+    if not isinstance(module, torch.nn.Module):
+        raise ModelFileError(f"{spec} returns a {type(module).__name__} and no torch.nn.Module: {remedy}")
+    specs = _specs_of(example, spec) if example is not None and not part else None
     name, told = spec.rpartition(":")[2], "the factory's example inputs" if specs else ""
-    return LoadedModel(to_meta(result), name, "Python factory", specs, told)
+    name = f"{name}::{part}" if part else name
+    return LoadedModel(to_meta(module), name, "Python factory", specs, told, notes=notes)
+
+
+def _has_tensors(value: Any) -> bool:
+    """Whether what stands beside a model may be example inputs; a tokenizer, settings or a second model are none."""
+    return any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value))
+
+
+def _chosen(value: Any, spec: str, part: str) -> tuple[Any, tuple[str, ...]]:
+    """The one model in what code gave, without wrappers, and notes on what was left out; `value` where it is none."""
+    parts = held_models(value, _part_of, _items_of)
+    if not parts:
+        return value, ()
+    _, module, notes = choose(parts, part, spec, lambda model, name: model._modules.get(name))
+    return opened_throughout(module), notes
+
+
+def _part_of(value: Any) -> Part | None:
+    module = opened(value)
+    if not isinstance(module, torch.nn.Module) or type(module) in _LISTS:
+        return None
+    return Part(module, type(module).__name__, sum(parameter.numel() for parameter in _sized(module)))
+
+
+def _sized(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in module.parameters() if not torch.nn.parameter.is_lazy(parameter)]
+
+
+def _items_of(value: Any) -> Iterable[tuple[Any, Any]]:
+    value = opened(value)
+    if type(value) in _LISTS:
+        return list(value._modules.items())
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
 
 
 def names_in_file(path: Path) -> list[str]:
@@ -155,19 +215,6 @@ def _attribute(source: ModuleType, attribute: str, where: str) -> Any:
             )
         found = getattr(found, part)
     return found
-
-
-def _check_no_arguments(target: Any, spec: str) -> None:
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in variadic]
-    if needed:
-        raise ModelFileError(
-            f"{spec} needs arguments ({', '.join(needed[:5])}), which nobody can give it here: {_REMEDY}"
-        )
 
 
 def _specs_of(example: Any, spec: str) -> tuple[InputSpec, ...]:

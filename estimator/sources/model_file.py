@@ -8,10 +8,13 @@ from typing import Literal
 
 from estimator.base.errors import ModelFileError
 from estimator.base.reading import check_ordinary
+from estimator.base.words import one_line
+from estimator.sources.choosing import averaged, one_model_alone
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
 from estimator.sources.pickles.allowed import check_names
 from estimator.sources.pickles.archive import Archive
 from estimator.sources.pickles.pickle_data import PickleError, PickleProgram, read_pickle
+from estimator.sources.weight_files import described_beside, is_safetensors, weights_alone
 
 MAX_PICKLE_BYTES = 64 * 2**20
 """Limit of the pickle program in a file. The weights lie outside of it; a model of 80 layers takes 0.2 MB."""
@@ -38,19 +41,33 @@ _FOREIGN = (
 )
 
 
-def load_file(path: Path, *, trust: bool) -> LoadedModel:
-    """The model in the file `path`; raises `ModelFileError` with the remedy where it holds none."""
+def load_file(path: Path, part: str = "", *, trust: bool) -> LoadedModel:
+    """The model in the file `path`, of several the one that stands at `part`.
+
+    Raises `ModelFileError` with the remedy where it holds none, or several and `part` is "".
+    """
     form = form_of(path)
+    beside = described_beside(path) if form == "safetensors" or path.suffix == ".bin" else None
+    if beside is not None:
+        from estimator.sources.libraries.huggingface import load_directory
+
+        if part:
+            raise one_model_alone(str(path), part)
+        return load_directory(beside, trust=trust)
+    if form == "safetensors":
+        raise weights_alone(path)
     try:
-        return _load_archive(path, trust=trust) if form == "archive" else _load_legacy(path)
+        if form == "legacy":
+            return _module(path, part, _legacy_program(path))
+        return _load_archive(path, part, trust=trust)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def form_of(path: Path) -> Literal["archive", "legacy"]:
-    """What the first bytes of a file tell: a zip archive, as torch writes today, or its format before 1.6.
+def form_of(path: Path) -> Literal["archive", "legacy", "safetensors"]:
+    """What the first bytes of a file tell: a zip archive, as torch writes today, its format before 1.6, or weights.
 
-    Raises `ModelFileError` with the remedy where it is neither.
+    Raises `ModelFileError` with the remedy where it is none of these.
     """
     try:
         check_ordinary(path)
@@ -62,6 +79,8 @@ def form_of(path: Path) -> Literal["archive", "legacy"]:
             return "archive"
         if head.startswith(_LEGACY_MAGIC):
             return "legacy"
+        if is_safetensors(head):
+            return "safetensors"
     except OSError as error:
         raise _unreadable(path, error) from error
     raise ModelFileError(_foreign_message(path, head))
@@ -71,18 +90,21 @@ def _unreadable(path: Path, error: OSError) -> ModelFileError:
     return ModelFileError(f"{path} cannot be read ({error.strerror or error}): check the path and its permissions")
 
 
-def _load_archive(path: Path, *, trust: bool) -> LoadedModel:
+def _load_archive(path: Path, part: str, *, trust: bool) -> LoadedModel:
     archive = Archive(path)
     names = archive.names
-    if any(name.rpartition("/")[2] in ("constants.pkl", "bytecode.pkl") for name in names):
+    scripted = any(name.rpartition("/")[2] in ("constants.pkl", "bytecode.pkl") for name in names)
+    exported = archive.has("archive_format") or archive.has("serialized_exported_program.json")
+    if part and (scripted or exported):
+        raise one_model_alone(str(path), part)
+    if scripted:
         from estimator.sources.torchscript import load_torchscript
 
         return load_torchscript(path, trust=trust)
-    if archive.has("archive_format") or archive.has("serialized_exported_program.json"):
+    if exported:
         return _load_export(path, archive)
     if archive.has("data.pkl"):
-        stream = io.BytesIO(archive.read("data.pkl", MAX_PICKLE_BYTES))
-        return _module(path, _program(stream, path))
+        return _module(path, part, _program_in(archive, path))
     if any(name.endswith((".npy", "model.weights.h5", "keras_metadata.pb")) for name in names):
         raise ModelFileError(f"{path.name} is an archive of NumPy or Keras and no PyTorch model: {_CODE}")
     raise ModelFileError(
@@ -107,13 +129,31 @@ def _load_export(path: Path, archive: Archive) -> LoadedModel:
     return LoadedModel(module, path.stem, "torch.export program", specs or None, source, fixed)
 
 
-def _load_legacy(path: Path) -> LoadedModel:
+def program_of(path: Path) -> PickleProgram:
+    """What `torch.save` wrote into the file `path`, as records; `ModelFileError` for a file of another form."""
+    form = form_of(path)
+    try:
+        if form == "legacy":
+            return _legacy_program(path)
+        archive = Archive(path) if form == "archive" else None
+        if archive is not None and archive.has("data.pkl"):
+            return _program_in(archive, path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    raise ModelFileError(f"{path.name} is no checkpoint that torch.save wrote: give one, `--checkpoint last.ckpt`")
+
+
+def _program_in(archive: Archive, path: Path) -> PickleProgram:
+    return _program(io.BytesIO(archive.read("data.pkl", MAX_PICKLE_BYTES)), path)
+
+
+def _legacy_program(path: Path) -> PickleProgram:
     """torch's format before 1.6: a few pickles one after the other; the fourth is the object."""
     with path.open("rb") as file:
         stream = io.BytesIO(file.read(MAX_PICKLE_BYTES))
     for _ in range(3):
         _program(stream, path)
-    return _module(path, _program(stream, path))
+    return _program(stream, path)
 
 
 def _program(stream: io.BytesIO, path: Path) -> PickleProgram:
@@ -124,12 +164,17 @@ def _program(stream: io.BytesIO, path: Path) -> PickleProgram:
         raise ModelFileError(f"{path.name} cannot be read, {error}: copy or save it again, or {_CODE}") from error
 
 
-def _module(path: Path, program: PickleProgram) -> LoadedModel:
+def _module(path: Path, part: str, program: PickleProgram) -> LoadedModel:
     from estimator.sources.building import offline_and_quiet
     from estimator.sources.pickles.pickled_module import module_of
 
     with offline_and_quiet():
-        return LoadedModel(module_of(program), path.stem, "pickled module")
+        module, place, notes = module_of(program, str(path), part)
+    name = f"{path.stem}::{part}" if part else path.stem
+    if averaged(place) and not any(parameter.requires_grad for parameter in module.parameters()):
+        module.requires_grad_()
+        notes += (f"{one_line(place, 40)} is an averaged copy whose parameters are frozen: they are taken as trained",)
+    return LoadedModel(module, name, "pickled module", notes=notes)
 
 
 def _foreign_message(path: Path, head: bytes) -> str:
@@ -137,11 +182,6 @@ def _foreign_message(path: Path, head: bytes) -> str:
     for magic, what, remedy in _FOREIGN:
         if head.startswith(magic):
             return f"{path.name} is {what}: {remedy}"
-    if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**30:
-        return (
-            f"{path.name} is a safetensors file, which holds weights only: give the directory with its config.json, "
-            f"or {_CODE}"
-        )
     if head[4:8] == b"TFL3":
         return f"{path.name} is a TensorFlow Lite model: only PyTorch models are read; {_CODE}"
     if head[257:262] == b"ustar":

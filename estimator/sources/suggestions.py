@@ -14,11 +14,11 @@ _NAME = re.compile(r"(?P<model>[A-Za-z]\w*)(\.\w+)?")
 
 def suggestion(spec: str) -> str:
     """How the model of a library, or the file beside, that `spec` seems to mean would be typed; "" for none."""
-    found = [*_of_libraries(spec)] or [*_beside(Path(spec))]
+    found = [*of_libraries(spec)] or [*_beside(Path(spec))]
     return f"did you mean {' or '.join(f'`{name}`' for name in found)}?" if found else ""
 
 
-def _of_libraries(name: str) -> Iterator[str]:
+def of_libraries(name: str) -> Iterator[str]:
     """`timm:NAME` and its like, for the installed libraries that have a model `name`."""
     found = _NAME.fullmatch(name)
     if found is None or name.endswith((".pt", ".pth", ".pt2")):

@@ -12,6 +12,7 @@ from estimator.base.reading import read_json
 from estimator.base.words import one_line, told
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import NAME_THE_CODE, LoadedModel
+from estimator.sources.weight_files import no_config
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +31,7 @@ def load_directory(directory: Path, *, trust: bool) -> LoadedModel:
                 f"{directory} is a diffusers pipeline of several models: estimate each one, "
                 + (" and ".join(f"`estimate {directory / part}`" for part in parts[:4]) or "in its own folder")
             )
-        raise ModelFileError(
-            f"the directory {directory} has no config.json: give a model file, or a directory that "
-            "save_pretrained wrote"
-        )
+        raise no_config(directory)
     config = read_config(config_file)
     if "_class_name" in config:
         module, notes = _diffusers_model(config)
@@ -100,6 +98,11 @@ def _transformers_model(config: dict[str, Any], directory: Path | None) -> tuple
             raise ModelFileError(
                 f"the model in {directory} is built by Python code of its own (auto_map), which is not run: "
                 "read that code, and if you trust it say `--trust`"
+            )
+        if model_type is None and isinstance(config.get("architecture"), str):
+            raise ModelFileError(
+                f"the config in {directory} is one of timm: give the model's name, "
+                f"`estimate timm:{one_line(config['architecture'], 60)}`"
             )
         near = difflib.get_close_matches(str(model_type), _model_types(), 3)
         raise ModelFileError(

@@ -87,12 +87,7 @@ _NEVER = frozenset(
         *("setuptools", "distutils"),
     }
 )
-COMPILED = Global("torch._dynamo.eval_frame", "OptimizedModule")
-"""What torch.compile makes of a module."""
-
 _REMEDIES = {
-    COMPILED: "a part of the model was compiled with torch.compile: save the model as it was before, "
-    "`torch.save(model._orig_mod, 'model.pt')` where the whole model was compiled, or do not compile its parts",
     Global("torch.nn.parameter", "UninitializedParameter"): "the model has lazy layers, whose sizes are not known "
     "before its first batch: call it once on an example, model(example_input), and save it again, or export it with "
     f"`{EXPORT_LINE}`",

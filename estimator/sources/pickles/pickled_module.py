@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import enum
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
 from estimator.base.words import one_line, told
+from estimator.sources.choosing import choose, held_models, is_setting, listed
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
-from estimator.sources.pickles import allowed
+from estimator.sources.pickles import allowed, contents
 from estimator.sources.pickles.pickle_data import Global, Made, PickleProgram
 from estimator.sources.pickles.pickled_tensors import data_of
+from estimator.sources.pickles.weights import no_module_message, weights_of
 
 if TYPE_CHECKING:
     import torch
 
-_WRAPPERS = {
-    Global("torch.nn.parallel.data_parallel", "DataParallel"): "module",
-    Global("torch.nn.parallel.distributed", "DistributedDataParallel"): "module",
-    allowed.COMPILED: "_orig_mod",
-}
-"""Modules that only hold another one, and its name in them."""
-
-_MODULE_KEYS = ("model", "module", "net", "network", "ema", "model_ema", "generator")
 _UNUSED_HOOKS = (
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
@@ -55,18 +50,31 @@ class Inert:
         return f"<{self._name}>"
 
 
-def module_of(program: PickleProgram) -> torch.nn.Module:
-    """The module that a pickle describes; raises `ModelFileError` where it holds none, or more than a module."""
+def module_of(program: PickleProgram, spec: str, wanted: str = "") -> tuple[torch.nn.Module, str, tuple[str, ...]]:
+    """The module that a pickle describes, where in it that stands ("" for all of it), and notes on what was left out.
+
+    `wanted` is where the module that is meant stands, "" for the only one; `spec` is what errors call the file. Raises
+    `ModelFileError` where the pickle holds no module, or several, or more than a module.
+    """
     import torch
 
     allowed.check_names(program.globals)
-    value = _unwrapped(program.value)
-    if not isinstance(value, Made) or value.called:
-        raise ModelFileError(_no_module_message(value))
+    parts = held_models(program.value, contents.part_of, contents.items_of)
+    if not parts:
+        if isinstance(program.value, Made) and not program.value.called:
+            allowed.resolve(program.value.maker)  # an optimizer, a class of one's own: it has the better sentence
+        raise ModelFileError(no_module_message(program.value, Path(spec).name))
+    if not wanted and all(map(is_setting, parts)) and weights_of(program.value):
+        inner = f"{next(iter(parts))}`" if len(parts) == 1 else "NAME`, one of them"
+        raise ModelFileError(
+            f"{no_module_message(program.value, Path(spec).name)}; of its parts alone, {listed(parts)}, "
+            f"`estimate {Path(spec).name}::{inner}"
+        )
+    place, record, notes = choose(parts, wanted, spec, contents.inside)
     try:
-        module = _Rebuild().value(value)
+        module = _Rebuild().value(record)
         if not isinstance(module, torch.nn.Module):
-            raise ModelFileError(_no_module_message(value))
+            raise ModelFileError(no_module_message(record, Path(spec).name))
         _check_tree(module, {})
     except RecursionError:
         raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
@@ -75,41 +83,7 @@ def module_of(program: PickleProgram) -> torch.nn.Module:
             f"the layers in the file do not fit the installed libraries ({told(error)}): save the model with the same "
             f"versions, or as a .pt2 with `{EXPORT_LINE}`"
         ) from error
-    return module
-
-
-def _unwrapped(value: Any) -> Any:
-    """The module in a checkpoint's dict or in a wrapper (several GPUs, torch.compile), else `value` itself."""
-    if isinstance(value, dict):
-        found = next((value[key] for key in _MODULE_KEYS if isinstance(value.get(key), Made)), None)
-        value = found if found is not None and (not found.called or _is_compiled(found)) else value
-    if isinstance(value, Made) and _is_compiled(value):
-        value = value.args[0]
-    if isinstance(value, Made) and value.maker in _WRAPPERS and isinstance(value.state, dict):
-        children = value.state.get("_modules")
-        wrapped = children.get(_WRAPPERS[value.maker]) if isinstance(children, dict) else None
-        if isinstance(wrapped, Made):
-            return wrapped
-    return value
-
-
-def _is_compiled(record: Made) -> bool:
-    """Whether it is torch.compile's wrapper; the module in it runs the same operations."""
-    return record.maker == allowed.COMPILED and record.called and len(record.args) > 0
-
-
-def _no_module_message(value: Any) -> str:
-    """What the file holds instead of a module, and the remedy."""
-    remedy = "name the code that builds the model, `estimate file.py:Net` or `estimate package.module:factory`"
-    if isinstance(value, dict):
-        tensors = any(isinstance(v, Made) and "_rebuild" in v.maker.name for v in value.values())
-        if tensors or any(isinstance(v, dict) for v in value.values()):
-            return f"the file holds weights only (a state_dict), which do not tell the architecture: {remedy}"
-        return f"the file holds a dictionary without a model: {remedy}"
-    if isinstance(value, Made) and "_rebuild" in value.maker.name:
-        return f"the file holds one tensor and no model: {remedy}"
-    kind = str(value.maker) if isinstance(value, Made) else type(value).__name__
-    return f"the file holds no model but an object of type {one_line(kind, 80)}: {remedy}"
+    return module, place, notes
 
 
 _HOOK_REMEDIES = {
@@ -164,6 +138,9 @@ class _Rebuild:
             found = allowed.resolve(record) if not allowed.is_data(record) else record
             return Inert(str(record)) if isinstance(found, (type, Global)) else found
         if isinstance(record, Made):
+            inner = contents.opened(record)
+            if inner is not record:
+                return self.value(inner)
             return self._call(record) if record.called else self._new(key, record)
         raise ModelFileError("the file refers to tensor bytes outside of a tensor: save the model again")
 
@@ -228,8 +205,6 @@ class _Rebuild:
             if not isinstance(function, Global) or not isinstance(args, tuple):
                 raise ModelFileError("a tensor of the file is not described as torch does: save the model again")
             return self._call(Made(function, args, called=True))
-        if _is_compiled(record):
-            return self.value(record.args[0])
         if not allowed.is_data(record.maker):
             cls = allowed.resolve(record.maker)
             if isinstance(cls, type) and issubclass(cls, enum.Enum) and len(record.args) == 1:

@@ -37,7 +37,7 @@ def fails():
 
 def needs_values():
     float(torch.ones(1))
-    model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4), nn.LSTM(3, 4)])
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.LSTM(3, 4))
     model[1].weight = model[0].weight
     return model
 
@@ -119,7 +119,7 @@ def test_example_inputs(code):
         ("leaves", ["SystemExit"]),
         ("number", ["returns a int", "torch.nn.Module"]),
         ("scalar_example", ["batch dimension", "--input"]),
-        ("needs_arguments", ["needs arguments (width)", "without arguments"]),
+        ("needs_arguments", ["needs arguments (width)", "needs_arguments(width)", "--arg width=", "without arguments"]),
         ("Ne", ["has no Ne", "Net"]),
         ("Other", ["returns a Other"]),
     ],
