@@ -18,6 +18,7 @@ from estimator.hardware import selection
 from estimator.hardware.profile import HardwareProfile
 from estimator.lifecycle import choices, stages
 from estimator.lifecycle.scenario import Scenario
+from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
 from estimator.sources.guessing import guess_inputs
@@ -134,6 +135,8 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
         )
     if dtype != "float32" and profile.model.rates.rate_of("matmul", dtype) == "float32":
         yield f"{profile.title} has no published {dtype} rate: its matrix work is priced at the float32 rate"
+    if model.dtype is not None and choices.nearest_dtype(model.dtype) != dtype_of(model.dtype):
+        yield f"the model's config says {model.dtype}, which cannot be priced: its numbers are taken as {dtype}"
     if model.fixed_batch:
         yield (
             f"the export has a fixed batch of {model.fixed_batch}: batch sizes are ignored and costs scaled from it; "

@@ -35,15 +35,15 @@ def load_directory(directory: Path, *, trust: bool) -> LoadedModel:
             "save_pretrained wrote"
         )
     config = read_config(config_file)
+    dtype = _dtype_in(config)
     if "_class_name" in config:
         module, notes = _diffusers_model(config)
-        return LoadedModel(module, directory.resolve().name, "diffusers config", notes=notes)
+        return LoadedModel(module, directory.resolve().name, "diffusers config", notes=notes, dtype=dtype)
     if trust and "auto_map" in config and not _is_known(config.get("model_type")):
-        return LoadedModel(
-            _trusted_model(directory, config), directory.resolve().name, "Hugging Face config with its own code"
-        )
+        module, form = _trusted_model(directory, config), "Hugging Face config with its own code"
+        return LoadedModel(module, directory.resolve().name, form, dtype=dtype)
     module, notes = _transformers_model(config, directory)
-    return LoadedModel(module, directory.resolve().name, "Hugging Face config", notes=notes)
+    return LoadedModel(module, directory.resolve().name, "Hugging Face config", notes=notes, dtype=dtype)
 
 
 def load_model_type(name: str) -> LoadedModel:
@@ -76,6 +76,17 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} holds no settings of a model: give a directory that save_pretrained wrote")
     config_bounds.check(config, str(path))
     return config
+
+
+def _dtype_in(config: dict[str, Any]) -> str | None:
+    """The dtype that a config names, else the one that a part of it names, its text's first; None where none does."""
+    parts = sorted((key for key, value in config.items() if isinstance(value, dict)), key=lambda k: k != "text_config")
+    for settings in (config, *(config[key] for key in parts)):
+        for key in ("dtype", "torch_dtype"):
+            name = settings.get(key)
+            if isinstance(name, str) and name.strip() not in ("", "auto"):
+                return one_line(name, 40)
+    return None
 
 
 def _model_types() -> list[str]:

@@ -75,6 +75,21 @@ def test_seventy_billion_parameters(written):
     assert all(p.is_meta for p in loaded.module.parameters())  # of which none was made
 
 
+@pytest.mark.parametrize(
+    ("settings", "dtype"),
+    [
+        ({}, None),
+        ({"torch_dtype": "bfloat16"}, "bfloat16"),
+        ({"dtype": "float16", "torch_dtype": "float32"}, "float16"),  # what transformers 5 writes, before what 4 wrote
+        ({"torch_dtype": "auto", "id2label": {"0": "no"}}, None),
+        ({"torch_dtype": ["bfloat16"], "text_config": {"torch_dtype": None}}, None),
+        ({"vision_config": {"dtype": "float32"}, "text_config": {"torch_dtype": "bfloat16"}}, "bfloat16"),
+    ],
+)
+def test_the_dtype_of_a_config(written, settings, dtype):
+    assert load(written("model/config.json", {"model_type": "bert", "num_hidden_layers": 1, **settings})).dtype == dtype
+
+
 def test_a_pretrained_backbone_is_not_downloaded(written):
     import_module("timm")
     config = {"model_type": "detr", "backbone": "resnet18", "use_timm_backbone": True, "use_pretrained_backbone": True}
