@@ -58,6 +58,9 @@ def chosen(model: LoadedModel, scenario: Scenario, dtype: Assumption | None, ste
             yield Assumption(assumption.name, model.fixed_batch, "samples", "detected", why)
         else:
             yield assumption
+    if step.fused:
+        why = "one kernel each, as on a GPU with the library that has it (mamba_ssm, fla); without it runs take longer"
+        yield Assumption("fused kernels", ", ".join(step.fused), "", "default", why)
     yield Assumption("loss", step.loss or LOSS, "", "default", LOSS_RULE)
 
 
