@@ -186,7 +186,24 @@ def test_names():
     import_module("timm")
     assert load("timm:resnet18").inputs[0].shape == (3, 224, 224)
     assert sum(p.numel() for p in load("torchvision:resnet50").module.parameters()) == 25_557_032
-    assert load("transformers:gpt2").form == "transformers default config"
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("gpt2", "GPT2LMHeadModel"),
+        ("bert", "BertForMaskedLM"),
+        ("t5", "T5ForConditionalGeneration"),
+        ("whisper", "WhisperForConditionalGeneration"),
+        ("vit", "ViTForImageClassification"),
+        ("clip", "CLIPModel"),
+    ],
+)
+def test_a_model_type_is_the_model_with_its_head(name, cls):
+    loaded = load(f"transformers:{name}")
+    assert (type(loaded.module).__name__, loaded.form) == (cls, f"transformers default config of {cls}")
+    if name == "gpt2":  # 124,439,808 parameters (Radford et al. 2019, as released); the head is the embedding's
+        assert sum(p.numel() for p in loaded.module.parameters()) == 124_439_808
 
 
 @pytest.mark.parametrize(
