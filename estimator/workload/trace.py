@@ -289,14 +289,6 @@ def trace(
     if optimizer and trainable:
         ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
     uncovered = dict(recorder.uncovered)
-    told, bound = recorder.guesses.told(), recorder.guesses.bound
-    return Workload(
-        tuple(ops),
-        inputs.batch_size,
-        recorder.module_calls,
-        uncovered,
-        told,
-        recorder.loss,
-        bound,
-        tuple(recorder.fused),
-    )
+    told, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
+    calls, loss = recorder.module_calls, recorder.loss
+    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, told, loss, bound, fused)
