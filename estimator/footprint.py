@@ -30,7 +30,10 @@ from estimator.workload.trace import TraceInputs, trace, trainable_parameters
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the model is, before any input: parameters are elements, tied ones counted once."""
+    """What the model is, before any input: parameters are elements, tied ones counted once.
+
+    Matrices that are kept as int8 buffers are parameters too, which are not trained.
+    """
 
     name: str
     form: str
@@ -73,13 +76,18 @@ def _layer_types(module: nn.Module, workload: Workload | None) -> dict[str, int]
     return dict(Counter(leaves).most_common())
 
 
+def _int8_weights(module: nn.Module) -> tuple[torch.Tensor, ...]:
+    """Matrices that quantized layers keep as buffers."""
+    return tuple(b for b in module.buffers() if b.dtype == torch.int8 and b.dim() > 1)
+
+
 def model_facts(model: LoadedModel, freeze: Sequence[str] = (), workload: Workload | None = None) -> ModelFacts:
     """Count parameters and leaf layers of `model`; `freeze` as in `Scenario`, `workload` a forward pass of it."""
     trainable = trainable_parameters(model.module, freeze)
-    sizes = {id(p): p.numel() for p in model.module.parameters()}
+    sizes = [p.numel() for p in (*model.module.parameters(), *_int8_weights(model.module))]
     trained = {id(p): p.numel() for n, p in model.module.named_parameters() if n in trainable}
     types = _layer_types(model.module, workload)
-    return ModelFacts(model.name, model.form, sum(sizes.values()), sum(trained.values()), types)
+    return ModelFacts(model.name, model.form, sum(sizes), sum(trained.values()), types)
 
 
 def input_specs(model: LoadedModel, scenario: Scenario) -> tuple[tuple[InputSpec, ...], Assumption]:
@@ -126,7 +134,9 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
     yield from model.notes
     dtype, devices = scenario.value_of("dtype"), scenario.value_of("devices")
     states = OPTIMIZERS[scenario.value_of("optimizer")].states
-    needed = getattr(torch, dtype).itemsize * (facts.parameters + (1 + states) * facts.trainable_parameters)
+    int8 = sum(b.numel() for b in _int8_weights(model.module))
+    floats = facts.parameters - int8 + (1 + states) * facts.trainable_parameters
+    needed = int8 + getattr(torch, dtype).itemsize * floats
     if profile.memory_bytes and needed > profile.memory_bytes * devices:
         yield (
             f"training needs at least {needed / 1e9:,.0f} GB (weights, gradients, optimizer state; no activations) and "

@@ -51,6 +51,7 @@ def load_directory(directory: Path, *, trust: bool) -> LoadedModel:
         module, form = _trusted_model(directory, config), "Hugging Face config with its own code"
         return LoadedModel(module, directory.resolve().name, form, dtype=dtype)
     module, notes = _transformers_model(config, directory)
+    notes += _on_quantization(config)
     return LoadedModel(module, directory.resolve().name, "Hugging Face config", notes=notes, dtype=dtype)
 
 
@@ -84,6 +85,18 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} holds no settings of a model: give a directory that save_pretrained wrote")
     config_bounds.check(config, str(path))
     return config
+
+
+def _on_quantization(config: dict[str, Any]) -> tuple[str, ...]:
+    """A sentence where the weights are stored in fewer bits, none where not."""
+    found = config.get("quantization_config")
+    if not isinstance(found, dict) or not found:
+        return ()
+    method = one_line(found.get("quant_method", "a method that it does not name"), 40)
+    return (
+        f"the config quantizes its weights ({method}), which is not priced: they are taken in the run's dtype, so the "
+        "memory that they take and the bytes read of them are too many",
+    )
 
 
 def _dtype_in(config: dict[str, Any]) -> str | None:

@@ -10,10 +10,12 @@ from importlib import import_module
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from estimator.sources import load
 from estimator.sources.guessing import guess_inputs
 from estimator.sources.inputs import build_inputs, is_assumed
+from estimator.workload.trace import TraceInputs, trace
 from tests.estimator.sources.conftest import refusal
 
 transformers = import_module("transformers")
@@ -73,6 +75,27 @@ def test_seventy_billion_parameters(written):
     loaded = load(written("llama/config.json", LLAMA_70B))
     assert sum(p.numel() for p in loaded.module.parameters()) == 68_976_648_192
     assert all(p.is_meta for p in loaded.module.parameters())  # of which none was made
+
+
+def test_quantized_weights_are_said(written):
+    config = {"model_type": "bert", "num_hidden_layers": 1}
+    assert load(written("plain/config.json", config)).notes == ()
+    (note,) = load(
+        written("q/config.json", {**config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    ).notes
+    assert "(gptq)" in note and "not priced" in note
+
+
+def test_a_longformer_runs_as_on_real_tensors(written):
+    """Its sliding window is cut out of strided views, and conditions on the mask's values are asked."""
+    config = {"model_type": "longformer", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config |= {"intermediate_size": 128, "attention_window": [64, 64], "vocab_size": 100, "pad_token_id": 1}
+    net = load(written("longformer/config.json", config)).module
+    real = type(net)(net.config).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        real(torch.full((1, 128), 5))
+    ids = torch.empty(1, 128, dtype=torch.long, device="meta")
+    assert trace(net, TraceInputs((), {"input_ids": ids})).flops == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(
