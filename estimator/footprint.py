@@ -18,6 +18,7 @@ from estimator.hardware import selection
 from estimator.hardware.profile import HardwareProfile
 from estimator.lifecycle import choices, stages
 from estimator.lifecycle.scenario import Scenario
+from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
 from estimator.sources.guessing import guess_inputs
@@ -30,7 +31,10 @@ from estimator.workload.trace import TraceInputs, trace, trainable_parameters
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the model is, before any input: parameters are elements, tied ones counted once."""
+    """What the model is, before any input: parameters are elements, tied ones counted once.
+
+    Matrices that are kept as int8 buffers are parameters too, which are not trained.
+    """
 
     name: str
     form: str
@@ -73,13 +77,18 @@ def _layer_types(module: nn.Module, workload: Workload | None) -> dict[str, int]
     return dict(Counter(leaves).most_common())
 
 
+def _int8_weights(module: nn.Module) -> tuple[torch.Tensor, ...]:
+    """Matrices that quantized layers keep as buffers."""
+    return tuple(b for b in module.buffers() if b.dtype == torch.int8 and b.dim() > 1)
+
+
 def model_facts(model: LoadedModel, freeze: Sequence[str] = (), workload: Workload | None = None) -> ModelFacts:
     """Count parameters and leaf layers of `model`; `freeze` as in `Scenario`, `workload` a forward pass of it."""
     trainable = trainable_parameters(model.module, freeze)
-    sizes = {id(p): p.numel() for p in model.module.parameters()}
+    sizes = [p.numel() for p in (*model.module.parameters(), *_int8_weights(model.module))]
     trained = {id(p): p.numel() for n, p in model.module.named_parameters() if n in trainable}
     types = _layer_types(model.module, workload)
-    return ModelFacts(model.name, model.form, sum(sizes.values()), sum(trained.values()), types)
+    return ModelFacts(model.name, model.form, sum(sizes), sum(trained.values()), types)
 
 
 def input_specs(model: LoadedModel, scenario: Scenario) -> tuple[tuple[InputSpec, ...], Assumption]:
@@ -126,7 +135,9 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
     yield from model.notes
     dtype, devices = scenario.value_of("dtype"), scenario.value_of("devices")
     states = OPTIMIZERS[scenario.value_of("optimizer")].states
-    needed = getattr(torch, dtype).itemsize * (facts.parameters + (1 + states) * facts.trainable_parameters)
+    int8 = sum(b.numel() for b in _int8_weights(model.module))
+    floats = facts.parameters - int8 + (1 + states) * facts.trainable_parameters
+    needed = int8 + getattr(torch, dtype).itemsize * floats
     if profile.memory_bytes and needed > profile.memory_bytes * devices:
         yield (
             f"training needs at least {needed / 1e9:,.0f} GB (weights, gradients, optimizer state; no activations) and "
@@ -135,6 +146,8 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
         )
     if dtype != "float32" and profile.model.rates.rate_of("matmul", dtype) == "float32":
         yield f"{profile.title} has no published {dtype} rate: its matrix work is priced at the float32 rate"
+    if model.dtype is not None and choices.nearest_dtype(model.dtype) != dtype_of(model.dtype):
+        yield f"the model's config says {model.dtype}, which cannot be priced: its numbers are taken as {dtype}"
     if model.fixed_batch:
         yield (
             f"the export has a fixed batch of {model.fixed_batch}: batch sizes are ignored and costs scaled from it; "

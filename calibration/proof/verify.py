@@ -23,6 +23,7 @@ from estimator.footprint import as_loaded, input_specs, workload_of
 from estimator.hardware.calibrated import base_of
 from estimator.hardware.profile import HardwareProfile
 from estimator.hardware.selection import choose
+from estimator.lifecycle.choices import with_dtype
 from estimator.lifecycle.scenario import Scenario
 from estimator.sources.inputs import build_inputs
 from profilers.load import LoadPolicy
@@ -149,6 +150,7 @@ def verify(
     for phase, size in (("inference", "inference_batch_size"), ("training", "batch_size")):
         optimizer = scenario.value_of("optimizer") if phase == "training" else None
         loaded = as_loaded(model, trust=trust)  # anew: running gives it weights
+        scenario, _ = with_dtype(loaded, scenario)
         specs, _ = input_specs(loaded, scenario)
         batch, dtype = loaded.fixed_batch or scenario.value_of(size), scenario.value_of("dtype")
         workload = workload_of(loaded, specs, batch, scenario, training=optimizer is not None)

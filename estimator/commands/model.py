@@ -74,9 +74,11 @@ def model_command(
             footprint = estimate(loaded, scenario)
             check = None
             if cross_check:
+                from estimator.lifecycle.choices import with_dtype
                 from estimator.workload.crosscheck import compare
 
-                check = compare(loaded, input_specs(loaded, scenario)[0], scenario.value_of("dtype"))
+                traced, _ = with_dtype(loaded, scenario)
+                check = compare(loaded, input_specs(loaded, traced)[0], traced.value_of("dtype"))
     _print(footprint, check, top, as_json)
 
 

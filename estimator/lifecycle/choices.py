@@ -11,6 +11,7 @@ from estimator.hardware.profile import HostShare
 from estimator.lifecycle import carbon
 from estimator.lifecycle.carbon import Intensity
 from estimator.lifecycle.scenario import DTYPES, Scenario
+from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Site
 from estimator.sources import LoadedModel
 from estimator.workload.loss import LOSS, LOSS_RULE
@@ -18,16 +19,33 @@ from estimator.workload.ops import Workload
 
 
 def with_dtype(model: LoadedModel, scenario: Scenario) -> tuple[Scenario, Assumption | None]:
-    """`scenario` with the dtype of most parameters, where nobody gave one and it is narrower than float32."""
+    """`scenario` with the model's own dtype, where nobody gave one, and the assumption that says so.
+
+    It is what the model's settings name (or the nearest that is priced), else that of most parameters where it is
+    narrower than float32.
+    """
+    if scenario.dtype is not None:
+        return scenario, None
+    if model.dtype is not None:
+        named = nearest_dtype(model.dtype)
+        return replace(scenario, dtype=named), Assumption(
+            "dtype", named, "", "detected", "the model's config", "--dtype"
+        )
     sizes: Counter[str] = Counter()
     for parameter in model.module.parameters():
         if parameter.dtype.is_floating_point:
             sizes[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
     most = max(sizes, key=lambda dtype: sizes[dtype], default="float32")
-    if scenario.dtype is not None or most not in DTYPES or most == "float32":
+    if most not in DTYPES or most == "float32":
         return scenario, None
     detected = Assumption("dtype", most, "", "detected", "the dtype of the model's parameters", "--dtype")
     return replace(scenario, dtype=most), detected
+
+
+def nearest_dtype(name: str) -> str:
+    """The dtype that is priced for what a model's settings name: itself, else the nearest."""
+    known = dtype_of(name)
+    return known if known in DTYPES else "bfloat16" if known.startswith(("float8", "float4")) else "float32"
 
 
 def chosen(model: LoadedModel, scenario: Scenario, dtype: Assumption | None, step: Workload) -> Iterator[Assumption]:
@@ -40,6 +58,9 @@ def chosen(model: LoadedModel, scenario: Scenario, dtype: Assumption | None, ste
             yield Assumption(assumption.name, model.fixed_batch, "samples", "detected", why)
         else:
             yield assumption
+    if step.fused:
+        why = "one kernel each, as on a GPU with the library that has it (mamba_ssm, fla); without it runs take longer"
+        yield Assumption("fused kernels", ", ".join(step.fused), "", "default", why)
     yield Assumption("loss", step.loss or LOSS, "", "default", LOSS_RULE)
 
 

@@ -110,6 +110,7 @@ _OF_THEIR_OWN: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "deform_conv2d": _deformed,
     "_deform_conv2d_backward": _deformed_backward,
     "_grouped_mm": _grouped_mm,
+    **dict.fromkeys(("scan", "scan_backward"), lambda args, out: int(args[1])),
     "_trilinear": _trilinear,
     "addr": lambda args, out: 2 * int(args[1].numel()) * int(args[2].numel()),
 }
@@ -214,6 +215,8 @@ class OpFacts:
             return _convolution_backward_bytes(args)
         if self.kind == "rnn":
             return _recurrent_bytes(args, ins, outs)
+        if self.name == "scan":  # its last argument tells the shapes of its results
+            ins = args[0]
         read = sum({id(t): nbytes(t) for t in ins}.values())
         if self.name == "_grouped_mm" and ins[1].dim() == 3:  # at most one expert a routed row is read
             rows, experts = ins[0].shape[0], ins[1].shape[0]

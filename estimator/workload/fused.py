@@ -1,7 +1,8 @@
-"""Calls that PyTorch runs as ONE kernel but would unroll on meta tensors: attention, dropout and recurrent layers.
+"""Calls that PyTorch runs as ONE kernel but would unroll, or refuse, on meta tensors.
 
 `FuseCalls` redirects them while a model is traced: `scaled_dot_product_attention` and dropout to ops that have a meta
-kernel and a backward, and each `nn.LSTM`/`nn.GRU`/`nn.RNN` call to one op of our own, instead of thousands.
+kernel and a backward, and each `nn.LSTM`/`nn.GRU`/`nn.RNN` call to one op of our own, instead of thousands. Products of
+experts are those of `grouped`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from estimator.workload.guesses import Guesses
+from estimator.workload.kernels.grouped import GROUPED, grouped_call
 
 RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 ATTENTION = frozenset({functional.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default})
@@ -156,7 +158,7 @@ def _padded(data: Tensor, sizes: Tensor, batch_first: bool) -> tuple[Tensor, Ten
 
 
 class FuseCalls(TorchFunctionMode):
-    """While active, attention, dropout and recurrent layers are one op each, and a random layer drop keeps its layer.
+    """While active, attention, dropout, experts and recurrent layers are one op each; layer drop keeps its layer.
 
     `guesses` is told where a packed batch of sequences is taken to have the full length throughout.
     """
@@ -176,6 +178,8 @@ class FuseCalls(TorchFunctionMode):
             return _multi_head_attention(*args, **kwargs)
         if func in DROPOUT and (given := dropped(*args, **kwargs)):
             return _dropout_call(*given)
+        if func in GROUPED:
+            return grouped_call(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in RECURRENT and getattr(torch._VF, name) is func:
             return _recurrent_call(name, *args, **kwargs)

@@ -49,6 +49,7 @@ def product_of(name: str) -> Product | None:
 _NAMES: dict[Kind, str] = {
     "conv": "deform_conv2d _deform_conv2d_backward",
     "fft": "_fft_r2c _fft_c2r _fft_c2c",
+    "scan": "scan scan_backward",
     "softmax": """
         _softmax _log_softmax _softmax_backward_data _log_softmax_backward_data _safe_softmax _masked_softmax""",
     "embedding": """

@@ -19,6 +19,7 @@ Kind = Literal[
     "attention",
     "rnn",
     "fft",
+    "scan",
     "norm",
     "softmax",
     "embedding",
@@ -34,7 +35,7 @@ Kind = Literal[
 CONTRACTIONS: frozenset[Kind] = frozenset({"conv", "matmul", "attention", "rnn"})
 """Kinds whose FLOPs are multiply-accumulates: they run on matrix units, and published FLOP tables count only them."""
 
-COUNTED: frozenset[Kind] = CONTRACTIONS | {"fft"}
+COUNTED: frozenset[Kind] = CONTRACTIONS | {"fft", "scan"}
 """Kinds with a FLOP formula of their own, which a workload's FLOPs are made of."""
 
 Bound = Literal["exact", "at least", "at most", "about"]
@@ -67,13 +68,13 @@ class Convolution:
 class Op:
     """One operation as PyTorch would dispatch it, for the whole batch.
 
-    `flops` is exact (2 per multiply-accumulate) for contractions, 5 n log2 n for Fourier transforms, and one per
-    element for the rest; `bytes_read` and `bytes_written` are the traffic of this op alone, nothing fused with its
-    neighbours; `launches` is the number of kernels that it stands for. `layer` is the dotted path of the module that
-    called it, "" for the model itself or the loss. `layout` is that of its first input with two dimensions or more; a
-    convolution's says how its kernels take input and weight. `convolution` is None for ops of other kinds. `causal`: of
-    attention, whose kernels then skip what lies above the diagonal; `flops` count it all the same, as published tables
-    do.
+    `flops` is exact (2 per multiply-accumulate) for contractions, 5 n log2 n for Fourier transforms, that of the
+    products within a scan, and one per element for the rest; `bytes_read` and `bytes_written` are the traffic of
+    this op alone, nothing fused with its neighbours; `launches` is the number of kernels that it stands for.
+    `layer` is the dotted path of the module that called it, "" for the model itself or the loss. `layout` is that
+    of its first input with two dimensions or more; a convolution's says how its kernels take input and weight.
+    `convolution` is None for ops of other kinds. `causal`: of attention, whose kernels then skip what lies above
+    the diagonal; `flops` count it all the same, as published tables do.
     """
 
     phase: Phase
@@ -110,7 +111,7 @@ class Workload:
     `module_calls` counts the calls of `nn.Module`s in the forward pass; `uncovered_ops` names ops without a FLOP
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
     real data would tell, and `guessed` how they bound the counts; `loss` names the loss of a training step, "" where
-    there is none.
+    there is none; `fused` names functions that are counted as one kernel, and not as what stands in for it here.
     """
 
     ops: tuple[Op, ...]
@@ -120,6 +121,7 @@ class Workload:
     guesses: tuple[str, ...] = ()
     loss: str = ""
     guessed: Bound = "exact"
+    fused: tuple[str, ...] = ()
 
     @property
     def bound(self) -> Bound:

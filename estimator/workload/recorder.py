@@ -46,6 +46,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.uncovered: Counter[str] = Counter()
         self.guesses = Guesses(ways)
         self.loss = ""
+        self.fused: dict[str, None] = {}
         self.entered = ("", "")
         self._layers = layers
         self._stack = [("", "")]

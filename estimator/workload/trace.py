@@ -25,6 +25,7 @@ from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, Sc
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
 from estimator.workload.higher_order import uncompiled
+from estimator.workload.kernels.scans import one_op_a_scan
 from estimator.workload.loss import assumed_loss, unread_outputs
 from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
@@ -161,6 +162,7 @@ def recording(
         stack.enter_context(placed(device))
         stack.enter_context(unchecked())
         stack.enter_context(uncompiled())
+        stack.enter_context(one_op_a_scan(module, recorder.fused))
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
         ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
@@ -287,5 +289,6 @@ def trace(
     if optimizer and trainable:
         ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
     uncovered = dict(recorder.uncovered)
-    told, bound = recorder.guesses.told(), recorder.guesses.bound
-    return Workload(tuple(ops), inputs.batch_size, recorder.module_calls, uncovered, told, recorder.loss, bound)
+    told, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
+    calls, loss = recorder.module_calls, recorder.loss
+    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, told, loss, bound, fused)

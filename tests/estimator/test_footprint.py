@@ -41,6 +41,14 @@ def test_tied_parameters_are_counted_once():
     assert model_facts(as_loaded(on_meta(tied))).parameters == 50 * 8
 
 
+def test_matrices_in_int8_buffers_are_parameters():
+    net = nn.Linear(8, 4)
+    net.register_buffer("packed", torch.zeros(4, 8, dtype=torch.int8))
+    net.register_buffer("mask", torch.zeros(4, 8, dtype=torch.bool))
+    facts = model_facts(LoadedModel(net, "net", "test"))
+    assert (facts.parameters, facts.trainable_parameters) == (2 * 4 * 8 + 4, 4 * 8 + 4)
+
+
 def test_stages_by_hand_on_round_hardware():
     machine = profile(
         launch_s=0.0, static_w=0.0, energy_per_byte_j=0.0, energy_per_flop_j={"float32": 1e-12, "vector": 0.0}

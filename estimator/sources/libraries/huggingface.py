@@ -17,6 +17,14 @@ from estimator.sources.weight_files import no_config
 if TYPE_CHECKING:
     import torch
 
+_TASKS = (
+    *("SEQ_TO_SEQ_CAUSAL_LM", "SPEECH_SEQ_2_SEQ", "MASKED_LM", "IMAGE_TEXT_TO_TEXT", "CAUSAL_LM"),
+    *("ZERO_SHOT_IMAGE_CLASSIFICATION", "IMAGE_CLASSIFICATION", "OBJECT_DETECTION", "VIDEO_CLASSIFICATION"),
+    *("UNIVERSAL_SEGMENTATION", "SEMANTIC_SEGMENTATION", "DEPTH_ESTIMATION", "CTC", "AUDIO_CLASSIFICATION"),
+    *("SEQUENCE_CLASSIFICATION",),
+)
+"""transformers' tables of models with a head, those first that their types are made for: bert has a causal head too."""
+
 MAX_CONFIG_BYTES = 16 * 2**20
 
 
@@ -33,19 +41,20 @@ def load_directory(directory: Path, *, trust: bool) -> LoadedModel:
             )
         raise no_config(directory)
     config = read_config(config_file)
+    dtype = _dtype_in(config)
     if "_class_name" in config:
         module, notes = _diffusers_model(config)
-        return LoadedModel(module, directory.resolve().name, "diffusers config", notes=notes)
+        return LoadedModel(module, directory.resolve().name, "diffusers config", notes=notes, dtype=dtype)
     if trust and "auto_map" in config and not _is_known(config.get("model_type")):
-        return LoadedModel(
-            _trusted_model(directory, config), directory.resolve().name, "Hugging Face config with its own code"
-        )
+        module, form = _trusted_model(directory, config), "Hugging Face config with its own code"
+        return LoadedModel(module, directory.resolve().name, form, dtype=dtype)
     module, notes = _transformers_model(config, directory)
-    return LoadedModel(module, directory.resolve().name, "Hugging Face config", notes=notes)
+    notes += _on_quantization(config)
+    return LoadedModel(module, directory.resolve().name, "Hugging Face config", notes=notes, dtype=dtype)
 
 
 def load_model_type(name: str) -> LoadedModel:
-    """`transformers:bert`: the default architecture of a model type of transformers."""
+    """`transformers:bert`: a model type of transformers by default, with the head of its usual task."""
     if not _is_known(name):
         near = difflib.get_close_matches(name.rpartition("/")[2].split("-")[0], _model_types(), 3)
         hint = f", or a model type such as {', '.join(near)}" if near else ", or a model type such as bert, gpt2, llama"
@@ -54,7 +63,7 @@ def load_model_type(name: str) -> LoadedModel:
             f"downloaded: give the directory of a downloaded model{hint}"
         )
     module, _ = _transformers_model({"model_type": name}, None)
-    return LoadedModel(module, name, "transformers default config")
+    return LoadedModel(module, name, f"transformers default config of {type(module).__name__}")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -74,6 +83,29 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} holds no settings of a model: give a directory that save_pretrained wrote")
     config_bounds.check(config, str(path))
     return config
+
+
+def _on_quantization(config: dict[str, Any]) -> tuple[str, ...]:
+    """A sentence where the weights are stored in fewer bits, none where not."""
+    found = config.get("quantization_config")
+    if not isinstance(found, dict) or not found:
+        return ()
+    method = one_line(found.get("quant_method", "a method that it does not name"), 40)
+    return (
+        f"the config quantizes its weights ({method}), which is not priced: they are taken in the run's dtype, so the "
+        "memory that they take and the bytes read of them are too many",
+    )
+
+
+def _dtype_in(config: dict[str, Any]) -> str | None:
+    """The dtype that a config names, else the one that a part of it names, its text's first; None where none does."""
+    parts = sorted((key for key, value in config.items() if isinstance(value, dict)), key=lambda k: k != "text_config")
+    for settings in (config, *(config[key] for key in parts)):
+        for key in ("dtype", "torch_dtype"):
+            name = settings.get(key)
+            if isinstance(name, str) and name.strip() not in ("", "auto"):
+                return one_line(name, 40)
+    return None
 
 
 def _model_types() -> list[str]:
@@ -125,12 +157,12 @@ def _transformers_model(config: dict[str, Any], directory: Path | None) -> tuple
 
         kept = config_keys.of_transformers(config)
         settings = CONFIG_MAPPING[model_type].from_dict(kept.settings)
-        cls = _architecture(config, settings)
+        cls = _architecture(config, settings, with_head=directory is None)
         return on_meta_in_budget(lambda: _build(cls, settings)), kept.note()
 
 
-def _architecture(config: dict[str, Any], settings: Any) -> Any:
-    """The class that the config names, else the plain model of its type."""
+def _architecture(config: dict[str, Any], settings: Any, *, with_head: bool) -> Any:
+    """The class that the config names, else that of the first task that its type has, else the plain model."""
     import transformers
 
     names = config.get("architectures")
@@ -139,8 +171,12 @@ def _architecture(config: dict[str, Any], settings: Any) -> Any:
         found = getattr(transformers, name, None)
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
-    tasks = (transformers.MODEL_MAPPING, transformers.MODEL_FOR_CAUSAL_LM_MAPPING)  # some types have only the second
-    found = next(task[type(settings)] for task in tasks if type(settings) in task or task is tasks[-1])
+    names = ("MODEL_MAPPING", "MODEL_FOR_CAUSAL_LM_MAPPING")  # some types have only the second
+    names = (*(f"MODEL_FOR_{task}_MAPPING" for task in _TASKS), *names) if with_head else names
+    tasks = [getattr(transformers, name) for name in names if hasattr(transformers, name)]
+    found = next((task[type(settings)] for task in tasks if type(settings) in task), None)
+    if found is None:
+        raise LookupError("no task has a model of this type")
     return found[0] if isinstance(found, (tuple, list)) else found
 
 

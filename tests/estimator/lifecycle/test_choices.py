@@ -10,6 +10,7 @@ from torch import nn
 
 from estimator import Scenario, estimate
 from estimator.base.errors import ModelFileError, ScenarioError
+from estimator.sources import LoadedModel
 
 CPU = "i9-9900k"
 
@@ -31,6 +32,31 @@ def test_a_narrow_model_is_priced_in_its_own_dtype(dtype, name):
     assert narrow.inference_workload.bytes_moved * 2 == wide.inference_workload.bytes_moved  # 2 bytes for 4
     given = estimate(_net(dtype), Scenario(hardware=CPU, dtype="float32"))
     assert given.inference_workload.bytes_moved == wide.inference_workload.bytes_moved
+
+
+@pytest.mark.parametrize(
+    ("named", "dtype", "said"),
+    [
+        ("bfloat16", "bfloat16", False),
+        ("torch.float16", "float16", False),
+        ("float32", "float32", False),
+        ("float64", "float32", True),
+        ("float8_e4m3fn", "bfloat16", True),
+    ],
+)
+def test_the_dtype_that_settings_name_is_taken(named, dtype, said):
+    model = LoadedModel(_net(), "net", "config", dtype=named)
+    footprint = estimate(model, Scenario(hardware=CPU))
+    assert (_told(footprint, "dtype").value, _told(footprint, "dtype").status) == (dtype, "detected")
+    assert {op.dtype for op in footprint.inference_workload.ops} == {dtype}
+    assert any(f"{named}, which cannot be priced" in warning for warning in footprint.warnings) == said
+    given = estimate(model, Scenario(hardware=CPU, dtype="float16"))
+    assert (_told(given, "dtype").value, _told(given, "dtype").status) == ("float16", "given")
+
+
+def test_a_device_without_the_models_dtype_is_said():
+    bfloat16 = estimate(LoadedModel(_net(), "net", "config", dtype="bfloat16"), Scenario(hardware="v100-sxm2-16gb"))
+    assert any("no published bfloat16 rate" in warning for warning in bfloat16.warnings)
 
 
 def test_float64_is_said():

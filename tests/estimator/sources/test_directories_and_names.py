@@ -10,10 +10,12 @@ from importlib import import_module
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from estimator.sources import load
 from estimator.sources.guessing import guess_inputs
 from estimator.sources.inputs import build_inputs, is_assumed
+from estimator.workload.trace import TraceInputs, trace
 from tests.estimator.sources.conftest import refusal
 
 transformers = import_module("transformers")
@@ -73,6 +75,42 @@ def test_seventy_billion_parameters(written):
     loaded = load(written("llama/config.json", LLAMA_70B))
     assert sum(p.numel() for p in loaded.module.parameters()) == 68_976_648_192
     assert all(p.is_meta for p in loaded.module.parameters())  # of which none was made
+
+
+def test_quantized_weights_are_said(written):
+    config = {"model_type": "bert", "num_hidden_layers": 1}
+    assert load(written("plain/config.json", config)).notes == ()
+    (note,) = load(
+        written("q/config.json", {**config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    ).notes
+    assert "(gptq)" in note and "not priced" in note
+
+
+def test_a_longformer_runs_as_on_real_tensors(written):
+    """Its sliding window is cut out of strided views, and conditions on the mask's values are asked."""
+    config = {"model_type": "longformer", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config |= {"intermediate_size": 128, "attention_window": [64, 64], "vocab_size": 100, "pad_token_id": 1}
+    net = load(written("longformer/config.json", config)).module
+    real = type(net)(net.config).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        real(torch.full((1, 128), 5))
+    ids = torch.empty(1, 128, dtype=torch.long, device="meta")
+    assert trace(net, TraceInputs((), {"input_ids": ids})).flops == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("settings", "dtype"),
+    [
+        ({}, None),
+        ({"torch_dtype": "bfloat16"}, "bfloat16"),
+        ({"dtype": "float16", "torch_dtype": "float32"}, "float16"),  # what transformers 5 writes, before what 4 wrote
+        ({"torch_dtype": "auto", "id2label": {"0": "no"}}, None),
+        ({"torch_dtype": ["bfloat16"], "text_config": {"torch_dtype": None}}, None),
+        ({"vision_config": {"dtype": "float32"}, "text_config": {"torch_dtype": "bfloat16"}}, "bfloat16"),
+    ],
+)
+def test_the_dtype_of_a_config(written, settings, dtype):
+    assert load(written("model/config.json", {"model_type": "bert", "num_hidden_layers": 1, **settings})).dtype == dtype
 
 
 def test_a_pretrained_backbone_is_not_downloaded(written):
@@ -171,7 +209,24 @@ def test_names():
     import_module("timm")
     assert load("timm:resnet18").inputs[0].shape == (3, 224, 224)
     assert sum(p.numel() for p in load("torchvision:resnet50").module.parameters()) == 25_557_032
-    assert load("transformers:gpt2").form == "transformers default config"
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("gpt2", "GPT2LMHeadModel"),
+        ("bert", "BertForMaskedLM"),
+        ("t5", "T5ForConditionalGeneration"),
+        ("whisper", "WhisperForConditionalGeneration"),
+        ("vit", "ViTForImageClassification"),
+        ("clip", "CLIPModel"),
+    ],
+)
+def test_a_model_type_is_the_model_with_its_head(name, cls):
+    loaded = load(f"transformers:{name}")
+    assert (type(loaded.module).__name__, loaded.form) == (cls, f"transformers default config of {cls}")
+    if name == "gpt2":  # 124,439,808 parameters (Radford et al. 2019, as released); the head is the embedding's
+        assert sum(p.numel() for p in loaded.module.parameters()) == 124_439_808
 
 
 @pytest.mark.parametrize(

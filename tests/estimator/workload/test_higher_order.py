@@ -45,13 +45,16 @@ def test_flex_attention_is_fused_attention():
     assert not (workload.uncovered_ops or workload.guesses)
 
 
-def test_flex_attention_with_a_block_mask():
+@pytest.mark.parametrize(("length", "flops"), [(LENGTH, 8_388_608), (2 * LENGTH, 25_165_824)])
+def test_flex_attention_with_a_block_mask(length, flops):
     def call(m, x):
-        mask = create_block_mask(_causal, None, None, LENGTH, LENGTH, device=x.device)
+        mask = create_block_mask(_causal, None, None, length, length, device=x.device)
         return m.out(flex_attention(*_heads(m, x), block_mask=mask).transpose(1, 2).reshape(x.shape))
 
     net = on_meta(lambda: Calls(call, qkv=nn.Linear(WIDTH, 3 * WIDTH), out=nn.Linear(WIDTH, WIDTH)))
-    assert forward(net, meta(1, LENGTH, WIDTH)).flops == LINEAR + SCORES
+    # twice as long is twice the projections and four times the scores: 2 x 4,194,304 + 4 x 4,194,304
+    times = length // LENGTH
+    assert forward(net, meta(1, length, WIDTH)).flops == times * LINEAR + times**2 * SCORES == flops
 
 
 @pytest.mark.parametrize("options", [{"score_mod": lambda score, b, h, i, j: score + i - j}, {"scale": 2.0}])
