@@ -40,7 +40,8 @@ def model_command(model: str, top: int | None, cross_check: bool, as_json: bool,
     scenario = Scenario(**options)
     early.check(scenario, model)
     with stdout_to_stderr():  # it is the answer's alone
-        from estimator.footprint import as_loaded, estimate, input_specs
+        from estimator.footprint import as_loaded, estimate
+        from estimator.inputs.chosen import chosen_inputs
         from estimator.sources.building import offline_and_quiet
 
         with offline_and_quiet():
@@ -50,7 +51,7 @@ def model_command(model: str, top: int | None, cross_check: bool, as_json: bool,
             if cross_check:
                 from estimator.workload.crosscheck import compare
 
-                check = compare(loaded, input_specs(loaded, scenario)[0], scenario.value_of("dtype"))
+                check = compare(loaded, chosen_inputs(loaded, scenario).specs, scenario.value_of("dtype"))
     _print(footprint, check, top, as_json)
 
 
