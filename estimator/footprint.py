@@ -11,18 +11,18 @@ import torch
 from torch import nn
 
 from estimator.base.errors import ModelFileError
-from estimator.base.facts import Assumption, AssumptionStatus
+from estimator.base.facts import Assumption
 from estimator.energy import pricing
 from estimator.energy.pricing import Estimate, LayerCost
 from estimator.hardware import selection
 from estimator.hardware.profile import HardwareProfile
+from estimator.inputs.chosen import chosen_inputs
 from estimator.lifecycle import choices, stages
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
-from estimator.sources.guessing import guess_inputs
-from estimator.sources.inputs import InputSpec, build_inputs, is_assumed, parse_input
+from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.wrappers import opened
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import OPTIMIZERS
@@ -59,6 +59,7 @@ class Footprint:
     search: Stage | None
     lifetime: Stage | None
     overhead_is_traced: bool
+    input_warnings: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -89,17 +90,6 @@ def model_facts(model: LoadedModel, freeze: Sequence[str] = (), workload: Worklo
     trained = {id(p): p.numel() for n, p in model.module.named_parameters() if n in trainable}
     types = _layer_types(model.module, workload)
     return ModelFacts(model.name, model.form, sum(sizes), sum(trained.values()), types)
-
-
-def input_specs(model: LoadedModel, scenario: Scenario) -> tuple[tuple[InputSpec, ...], Assumption]:
-    """The inputs of `model`, as given, else as its source or its layers tell, and the assumption that says which."""
-    if scenario.inputs:
-        specs = tuple(parse_input(text) for text in scenario.inputs)
-        return specs, Assumption("input", " ".join(scenario.inputs), "", "given", "--input", "--input")
-    specs, source = (model.inputs, model.inputs_source) if model.inputs else guess_inputs(model.module)
-    shown = " ".join(str(spec) for spec in specs)
-    status: AssumptionStatus = "default" if is_assumed(source) else "detected"
-    return specs, Assumption("input", shown, "", status, source, "--input")
 
 
 Traces = dict[Hashable, Workload]
@@ -197,9 +187,11 @@ def estimate(
     site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
     scenario, dtype = choices.with_dtype(loaded, scenario)
-    specs, input_assumption = input_specs(loaded, scenario)
-    served = workload_of(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False, kept=kept)
-    step = workload_of(loaded, specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
+    inputs = chosen_inputs(loaded, scenario)
+    served = workload_of(
+        loaded, inputs.specs, scenario.value_of("inference_batch_size"), scenario, training=False, kept=kept
+    )
+    step = workload_of(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
 
@@ -214,7 +206,7 @@ def estimate(
         model=facts,
         hardware=profile,
         assumptions=(
-            input_assumption,
+            inputs.assumption,
             *choices.chosen(loaded, scenario, dtype, step),
             hardware_assumption,
             *selection.clock_of(profile, given=scenario.clock_mhz is not None),
@@ -229,5 +221,6 @@ def estimate(
         search=searched,
         lifetime=lived or None,
         overhead_is_traced=scenario.overhead is None,
+        input_warnings=inputs.warnings,
         warnings=tuple(_warnings(loaded, facts, profile, scenario)),
     )

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {  # from the ground up
-    "estimator": ("base sources workload energy hardware lifecycle footprint comparing search report commands".split()),
+    "estimator": (
+        "base sources workload energy hardware lifecycle inputs footprint comparing search report commands".split()
+    ),
     "calibration": "errors networks measuring learning published proof report session __main__".split(),
     "profilers": (
         "errors integral reading meter fingerprint load measurement sampling cpu modelled session gpu record replay "

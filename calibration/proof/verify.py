@@ -19,10 +19,11 @@ from calibration.networks.random_networks import Network, with_data
 from estimator.base.errors import FOREIGN_ERRORS
 from estimator.energy.pricing import price
 from estimator.energy.uncertainty import Interval
-from estimator.footprint import as_loaded, input_specs, workload_of
+from estimator.footprint import as_loaded, workload_of
 from estimator.hardware.calibrated import base_of
 from estimator.hardware.profile import HardwareProfile
 from estimator.hardware.selection import choose
+from estimator.inputs.chosen import chosen_inputs
 from estimator.lifecycle.choices import with_dtype
 from estimator.lifecycle.scenario import Scenario
 from estimator.sources.inputs import build_inputs
@@ -151,7 +152,7 @@ def verify(
         optimizer = scenario.value_of("optimizer") if phase == "training" else None
         loaded = as_loaded(model, trust=trust)  # anew: running gives it weights
         scenario, _ = with_dtype(loaded, scenario)
-        specs, _ = input_specs(loaded, scenario)
+        specs = chosen_inputs(loaded, scenario).specs
         batch, dtype = loaded.fixed_batch or scenario.value_of(size), scenario.value_of("dtype")
         workload = workload_of(loaded, specs, batch, scenario, training=optimizer is not None)
         estimate = price(workload, profile.model)

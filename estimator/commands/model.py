@@ -66,7 +66,8 @@ def model_command(
     early.check(scenario, model)
     arguments_given = given(arguments, checkpoint)
     with stdout_to_stderr():  # it is the answer's alone
-        from estimator.footprint import estimate, input_specs
+        from estimator.footprint import estimate
+        from estimator.inputs.chosen import chosen_inputs
         from estimator.sources.building import offline_and_quiet
 
         with offline_and_quiet():
@@ -78,7 +79,7 @@ def model_command(
                 from estimator.workload.crosscheck import compare
 
                 traced, _ = with_dtype(loaded, scenario)
-                check = compare(loaded, input_specs(loaded, traced)[0], traced.value_of("dtype"))
+                check = compare(loaded, chosen_inputs(loaded, traced).specs, traced.value_of("dtype"))
     _print(footprint, check, top, as_json)
 
 

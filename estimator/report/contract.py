@@ -72,7 +72,7 @@ def to_dict(footprint: Footprint, top: int | None = None) -> dict[str, Any]:
             {"name": layer.name, "type": layer.type, "energy_j": layer.energy_j, "share": layer.share}
             for layer in footprint.layers[:top]
         ],
-        "warnings": list(footprint.warnings),
+        "warnings": [*footprint.input_warnings, *footprint.warnings],
     }
 
 

@@ -52,6 +52,7 @@ def _model_lines(footprint: Footprint) -> Iterator[Text]:
         f"  one training sample: {told_flops(step)}, {si(step.bytes_per_sample, 'B')} moved, "
         f"{_many(len(step.ops), 'op')} a step"
     )
+    yield from (Text(f"  ! {printable(warning)}", style="yellow") for warning in footprint.input_warnings)
     shown = [f"{count} {printable(name)}" for name, count in list(facts.layer_types.items())[:6]]
     more = len(facts.layer_types) - len(shown)
     yield Text(f"  layers: {', '.join(shown)}" + (f" and {_many(more, 'more type')}" if more > 0 else ""))
@@ -144,6 +145,7 @@ def assumptions_table(assumptions: Sequence[Assumption], width: int) -> Renderab
 
 def cautions(footprint: Footprint) -> Iterator[str]:
     """What an answer warns of: each a sentence."""
+    yield from footprint.input_warnings
     yield from footprint.warnings
     uncovered = {**footprint.inference_workload.uncovered_ops, **footprint.training_workload.uncovered_ops}
     if uncovered:
@@ -163,7 +165,7 @@ def render(footprint: Footprint, top: int = 5, width: int = 80) -> RenderableTyp
     if top:
         parts += [Text(""), _layers(footprint, min(top, len(footprint.layers)), width)]
     parts += [Text(""), assumptions_table(footprint.assumptions, width)]
-    parts += map(caution_line, cautions(footprint))
+    parts += [caution_line(caution) for caution in cautions(footprint) if caution not in footprint.input_warnings]
     return Group(*parts)
 
 

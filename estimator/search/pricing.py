@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from estimator.energy import pricing
-from estimator.footprint import input_specs
 from estimator.hardware import selection
 from estimator.hardware.profile import HardwareProfile
+from estimator.inputs.chosen import chosen_inputs
 from estimator.lifecycle import choices, stages
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.stages import Stage
@@ -99,10 +99,10 @@ class Pricer:
     def _inputs(self, model: LoadedModel, dtype: str, structure: Structure) -> tuple[InputSpec, ...]:
         """The inputs of `model`; what its layers tell is the same for equal structures."""
         if model.inputs or not structure.number:
-            return input_specs(model, self.scenario)[0]
+            return chosen_inputs(model, self.scenario).specs
         known = self._specs.get((dtype, structure.number))
         if known is None:
-            known = input_specs(model, self.scenario)[0]
+            known = chosen_inputs(model, self.scenario).specs
             self._specs.put((dtype, structure.number), known)
         return known
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.base.errors import InputError
@@ -31,7 +31,8 @@ class InputSpec:
 
     `dtype` is "float" (the scenario's dtype), or a torch dtype name such as "int64". `name` is the keyword of
     `forward`, or None for a positional input. `batch_dim` is where the batch dimension is inserted. `high` bounds
-    integer values (a vocabulary size), None where nothing is known.
+    integer values (a vocabulary size), None where nothing is known. `example_batch` is the size of the batch in the
+    example that the shape was read from, None where it was read from none.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,15 @@ class InputSpec:
     name: str | None = None
     batch_dim: int = 0
     high: int | None = None
+    example_batch: int | None = None
+
+    def with_batch_at(self, batch_dim: int) -> InputSpec:
+        """The same input with the batch in another dimension; of an example, another of its sizes is the batch."""
+        if self.example_batch is None:
+            return replace(self, batch_dim=batch_dim)
+        sizes = [*self.shape[: self.batch_dim], self.example_batch, *self.shape[self.batch_dim :]]
+        batch = sizes.pop(batch_dim)
+        return replace(self, shape=tuple(sizes), batch_dim=batch_dim, example_batch=batch)
 
     def __str__(self) -> str:
         """As it would be typed after `--input`."""
