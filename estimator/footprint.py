@@ -17,13 +17,16 @@ from estimator.energy.pricing import Estimate, LayerCost
 from estimator.hardware import selection
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
+from estimator.inputs.guessed import weighed
 from estimator.lifecycle import choices, stages
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
 from estimator.sources.inputs import InputSpec, build_inputs
+from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
+from estimator.workload.kernels.stored_weights import spared_bytes
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import OPTIMIZERS
 from estimator.workload.trace import TraceInputs, trace, trainable_parameters
@@ -127,7 +130,8 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
     states = OPTIMIZERS[scenario.value_of("optimizer")].states
     int8 = sum(b.numel() for b in _int8_weights(model.module))
     floats = facts.parameters - int8 + (1 + states) * facts.trainable_parameters
-    needed = int8 + getattr(torch, dtype).itemsize * floats
+    itemsize = getattr(torch, dtype).itemsize
+    needed = int8 + itemsize * floats - spared_bytes(model.module, itemsize)
     if profile.memory_bytes and needed > profile.memory_bytes * devices:
         yield (
             f"training needs at least {needed / 1e9:,.0f} GB (weights, gradients, optimizer state; no activations) and "
@@ -159,7 +163,7 @@ def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust:
         return model
     model = opened(model)
     if isinstance(model, nn.Module):
-        return LoadedModel(model, type(model).__name__, "nn.Module", None, "")
+        return LoadedModel(with_plain_layers(model), type(model).__name__, "nn.Module", None, "")
     if not isinstance(model, str):
         raise ModelFileError(
             f"a model is a path, a name or an nn.Module, not {type(model).__name__}: build it first, as in Net()."
@@ -183,14 +187,21 @@ def estimate(
     Raises a `JoulecastError` that names the remedy where something cannot be used.
     """
     scenario = scenario or Scenario()
-    profile, hardware_assumption = selection.choose(scenario.value_of("hardware"), scenario.clock_hz, hardware)
+    profile, hardware_assumption = selection.choose(
+        scenario.value_of("hardware"), scenario.clock_hz, hardware, scenario.power_limit
+    )
     site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
     scenario, dtype = choices.with_dtype(loaded, scenario)
+    kept = {} if kept is None else kept
+
+    def serving(specs: tuple[InputSpec, ...]) -> Workload:
+        batch_size = scenario.value_of("inference_batch_size")
+        return workload_of(loaded, specs, batch_size, scenario, training=False, kept=kept)
+
     inputs = chosen_inputs(loaded, scenario)
-    served = workload_of(
-        loaded, inputs.specs, scenario.value_of("inference_batch_size"), scenario, training=False, kept=kept
-    )
+    served = serving(inputs.specs)
+    inputs = weighed(inputs, lambda specs: serving(specs).flops_per_sample)
     step = workload_of(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
@@ -209,7 +220,13 @@ def estimate(
             inputs.assumption,
             *choices.chosen(loaded, scenario, dtype, step),
             hardware_assumption,
-            *selection.clock_of(profile, given=scenario.clock_mhz is not None),
+            *selection.clock_of(
+                profile,
+                given=scenario.clock_mhz is not None,
+                inference=served_estimate.clock_share,
+                training=step_estimate.clock_share,
+            ),
+            *selection.limit_of(profile),
             *site_assumptions,
         ),
         inference_workload=served,

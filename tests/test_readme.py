@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from click.testing import CliRunner
+
+from estimator.commands import main
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -31,23 +35,17 @@ SHOWN = [block for page in PAGES for block in _blocks(page)]
 def _model_file(directory: Path) -> None:
     target = directory / "build" / "model.pt"
     target.parent.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, ROOT / "examples" / "write_model.py", target], check=True, capture_output=True)
+    script = str(ROOT / "examples" / "write_model.py")
+    with patch.object(sys, "argv", [script, str(target)]):
+        runpy.run_path(script, run_name="__main__")
 
 
-def _run(command: str, directory: Path) -> str:
+def _run(command: str) -> str:
+    """What the command prints in the present directory, on a terminal of 80 columns without colours."""
     program, *arguments = shlex.split(command)
     assert program == "estimate"
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
-    environment.pop("FORCE_COLOR", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "estimator.commands", *arguments],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "FORCE_COLOR": None}).invoke(main, arguments)
+    assert done.exit_code == 0, done.stderr
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
 
@@ -60,15 +58,18 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("command", "output"), SHOWN, ids=[command for command, _ in SHOWN])
-def test_console_blocks_print_what_they_show(command: str, output: str, directory: Path) -> None:
-    assert _run(command, directory) == output
+def test_console_blocks_print_what_they_show(
+    command: str, output: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(directory)
+    assert _run(command) == output
 
 
 def test_python_blocks_run() -> None:
     blocks = [m["code"] for page in PAGES for m in _PYTHON.finditer(page.read_text(encoding="utf-8"))]
     assert len(blocks) >= 2
     for code in blocks:
-        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+        exec(compile(code, "a block of the README", "exec"), {"__name__": "__main__"})
 
 
 def test_the_two_commands_are_named_and_exist() -> None:
@@ -79,10 +80,10 @@ def test_the_two_commands_are_named_and_exist() -> None:
 
 
 if __name__ == "__main__":
-    (ROOT / "build").mkdir(exist_ok=True)
+    os.chdir(ROOT)
     _model_file(ROOT)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for command, output in _blocks(page):
-            text = text.replace(f"$ {command}\n{output}```", f"$ {command}\n{_run(command, ROOT)}```")
+            text = text.replace(f"$ {command}\n{output}```", f"$ {command}\n{_run(command)}```")
         page.write_text(text, encoding="utf-8")

@@ -16,14 +16,14 @@ from calibration.proof import pairs
 from calibration.proof.held_out import cases as held_out_cases
 from calibration.proof.held_out import shipped
 from calibration.proof.scores import Case, as_json, score, table
-from calibration.published import op_rows
+from calibration.published import beside
 from calibration.published.rows import read
 from estimator.base.atomic import write_text
 
 
 def published_cases(directory: Path) -> Iterator[Case]:
     """Every published row of `directory`, single operations too, predicted by each method without having seen it."""
-    yield from held_out_cases(list(read(directory)), list(op_rows.read(directory)))
+    yield from held_out_cases(list(read(directory)), beside.read(directory))
 
 
 def shipped_cases(directory: Path) -> Iterator[Case]:

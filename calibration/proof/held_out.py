@@ -28,6 +28,7 @@ from calibration.published.left_out import (
     measured,
     networks_left_out,
 )
+from calibration.published.network_rows import is_network
 from calibration.published.rows import Row
 from estimator.energy.uncertainty import log_normal
 from estimator.hardware import catalogue
@@ -48,8 +49,10 @@ class _Split:
 
 
 def dataset_of(row: Row) -> str:
-    """Machine and phase, in words."""
-    return f"{catalogue.find(row.device).title} {row.phase}"
+    """Machine, phase and, of files without joules, their source, in words."""
+    source = row.sort[1]
+    named = row.phase if row.energy_j is not None or not is_network(row) else f"{source} {row.phase}"
+    return f"{catalogue.find(row.device).title} {named}"
 
 
 def _case(h: HeldOut, target: Target, split: str, method: str, predicted: float, spread: float | None = None) -> Case:
@@ -89,6 +92,11 @@ def _cases(split: _Split, rows: Sequence[Row]) -> Iterator[Case]:
             yield from _theirs(named, known, target, rows)
 
 
+def _compared(row: Row) -> tuple[bool, str]:
+    """Rows whose errors say something of each other: networks in one phase, or single operations of one sort."""
+    return is_network(row), row.phase
+
+
 def _by_device(held: Sequence[HeldOut]) -> _Split:
     return _Split(
         "device left out",
@@ -120,10 +128,11 @@ def cases(rows: Sequence[Row], ops: Sequence[Row] = ()) -> Iterator[Case]:
             of_kind,
         )
         yield from _cases(_by_device(by_device), of_kind)
-        of_ops = devices_left_out(beside, kind, of_kind)
-        for phase in dict.fromkeys(row.phase for row in beside):
+        held = devices_left_out(beside, kind, of_kind)
+        for like in dict.fromkeys(map(_compared, beside)):
             yield from _cases(
-                _by_device([h for h in of_ops if h.row.phase == phase]), [row for row in beside if row.phase == phase]
+                _by_device([h for h in held if _compared(h.row) == like]),
+                [row for row in beside if _compared(row) == like],
             )
 
 

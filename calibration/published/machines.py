@@ -17,7 +17,7 @@ from typing import get_args
 import numpy as np
 
 from calibration.learning.spreads import spread_of
-from calibration.published import op_rows
+from calibration.published import beside
 from calibration.published.coefficients import DeviceKind, Model, fit, kind_of
 from calibration.published.left_out import TARGETS, HeldOut, devices_left_out, errors, networks_left_out
 from calibration.published.prior import in_sample, show
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="the folder of the published CSV files")
     parser.add_argument("--write", type=Path, metavar="TOML", help="write the coefficients to this file")
     arguments = parser.parse_args()
-    rows, ops = list(read(arguments.directory)), list(op_rows.read(arguments.directory))
+    rows, ops = list(read(arguments.directory)), beside.read(arguments.directory)
     text = (
         "# Written by calibration/published/machines.py; do not edit by hand. Coefficients as in\n"
         "# datasheet_model.toml, fitted on one machine's rows, in place of that file's. launch_spread is 0: the rows\n"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from calibration.learning.spreads import Z, spread_of, spread_of_devices
-from calibration.published import op_rows
+from calibration.published import beside as others
 from calibration.published.coefficients import COEFFICIENTS, STATED, DeviceKind, Model, fit, kind_of, predictions
 from calibration.published.left_out import (
     TARGETS,
@@ -28,13 +28,17 @@ from calibration.published.left_out import (
     errors_by_device,
     networks_left_out,
 )
+from calibration.published.network_rows import is_network
 from calibration.published.rows import Row, read
 from estimator.base.atomic import write_text
 from estimator.base.facts import Fact
 from estimator.hardware import catalogue
 
 SOURCES = "raphischer/imagenet-energy-efficiency and yifueve/energaizer-ispass26-artifact, both MIT"
-OP_SOURCES = "single operations: ai-dynamo/aiconfigurator, Apache-2.0"
+OTHER_SOURCES = (
+    "ai-dynamo/aiconfigurator, huggingface/pytorch-image-models, mosaicml/llm-foundry and ml-energy/zeus, Apache-2.0; "
+    "sitar-lab/NeuSight and ryujaehun/pytorch-gpu-benchmark, MIT"
+)
 
 NODE = {
     "host_share": Fact(
@@ -60,11 +64,11 @@ def summary(log_errors: Sequence[float] | NDArray[np.float64]) -> str:
 
 def show(held: Sequence[HeldOut], tag: str) -> None:
     """Print the errors by device and phase."""
-    for device, phase in dict.fromkeys((h.row.device, h.row.phase) for h in held):
-        of = [h for h in held if (h.row.device, h.row.phase) == (device, phase)]
+    for sort in dict.fromkeys(h.row.sort for h in held):
+        of = [h for h in held if h.row.sort == sort]
         for target in TARGETS:
             if found := errors(of, target):
-                print(f"{tag:>11} {device:24} {phase:9} {target:9} {summary(found)}")
+                print(f"{tag:>11} {' '.join(sort):52} {target:9} {summary(found)}", flush=True)
 
 
 def in_sample(rows: Sequence[Row], model: Model) -> list[HeldOut]:
@@ -81,14 +85,14 @@ def training_spread(held: Sequence[HeldOut], few: float) -> float:
     return math.sqrt(max(0.0, spreads[0] ** 2 - spreads[1] ** 2))
 
 
-def gpu_spreads(rows: Sequence[Row], ops: Sequence[Row]) -> dict[str, Fact]:
+def gpu_spreads(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Fact]:
     """Spreads for a GPU that the fit has not seen, and of a training step on any device."""
-    by_device, by_network = devices_left_out(rows, "gpu", ops), networks_left_out(rows, "gpu", ops)
-    show(by_device, "left out")
-    show(devices_left_out(ops, "gpu", rows), "left out")
+    held, by_network = devices_left_out([*rows, *beside], "gpu"), networks_left_out(rows, "gpu", beside)
+    show(held, "left out")
+    by_device = [h for h in held if is_network(h.row)]
     left_out = (
-        "each device left out of the fit in turn: its mean error as one draw of few (Student's t), and the 90% "
-        f"quantile of its rows' errors about that, over {Z:.3f}; {SOURCES}"
+        "each device left out of the fit in turn: its networks' mean error as one draw of few (Student's t), and the "
+        f"90% quantile of its rows' errors about that, over {Z:.3f}; {SOURCES}; {OTHER_SOURCES}"
     )
     spreads = {target: spread_of_devices(errors_by_device(by_device, target)) for target in TARGETS}
     trained = (
@@ -141,7 +145,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="the folder of the published CSV files")
     parser.add_argument("--write", type=Path, metavar="TOML", help="write the coefficients to this file")
     arguments = parser.parse_args()
-    rows, ops = list(read(arguments.directory)), list(op_rows.read(arguments.directory))
+    rows, ops = list(read(arguments.directory)), others.read(arguments.directory)
     text = "# Written by calibration/published/prior.py; do not edit by hand.\n"
     gpu: dict[str, Fact] = {}
     kinds: tuple[DeviceKind, ...] = ("gpu", "cpu")
@@ -152,8 +156,12 @@ def main() -> None:
         print(f"\n{kind}: " + ", ".join(f"{name} {value:.3g}" for name, value in model.items()))
         show(in_sample(of_kind, model), "in sample")
         fitted = f"fitted by calibration/published/prior.py on {_rows_of(of_kind)}: {SOURCES}"
-        source = f"{fitted}; and on {_rows_of(beside)}: {OP_SOURCES}" if beside else fitted
-        facts = {name: Fact(value, COEFFICIENTS[kind][name].unit, source, "published") for name, value in model.items()}
+        source = f"{fitted}; and on {_rows_of(beside)}: {OTHER_SOURCES}" if beside else fitted
+        facts = {
+            name: Fact(value, COEFFICIENTS[kind][name].unit, source, "published")
+            for name, value in model.items()
+            if name in COEFFICIENTS[kind]
+        }
         spreads = gpu = gpu_spreads(of_kind, ops) if kind == "gpu" else cpu_spreads(of_kind, gpu)
         text += toml_table(kind, {**facts, **spreads, **STATED[kind], **NODE}) + "\n"
     if arguments.write:

@@ -61,7 +61,14 @@ class Row:
     floor_s: float  # a data loader takes this long for the batch, beside the device
     multi_tensor: bool  # whether PyTorch's optimizers took many tensors at once
     graphed: bool = False  # replayed as a CUDA graph: the host launches nothing
+    host: str = ""  # whose host launched: each has a speed of its own; "" where none is known apart
+    limit_w: float | None = None  # of the device's power, None where it was left at the board's own
     burst: bool = False  # over in less time than a governor averages over
+
+    @property
+    def sort(self) -> tuple[str, str, str]:
+        """Device, source and phase: rows of one sort are much alike."""
+        return self.device, self.model.split("/", 1)[0], self.phase
 
     @property
     def network(self) -> str:

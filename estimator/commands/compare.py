@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from estimator.base.words import printable
-from estimator.commands.options import scenario_options
+from estimator.commands.options import scenario_options, strict_option
 
 
 @click.command("compare")
@@ -26,11 +26,12 @@ from estimator.commands.options import scenario_options
 @click.option(
     "--sweep", "sweeps", multiple=True, metavar="OPTION=A,B", help="Each value of an option in turn; repeatable."
 )
+@strict_option
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the numbers as CSV, or print them where FILE is -.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model files to run. Only for files you made.")
 @click.pass_context
-def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool, **options: Any) -> None:
+def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool, strict: bool, **options: Any) -> None:
     """Put MODELS side by side: what each costs, and which to take.
 
     MODELS are whatever `estimate model` takes, and families by their shape, "mlp:100x[10,30]x[50,100]" (input x
@@ -53,12 +54,15 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
     sweeps = [parse_sweep(text) for text in given["sweeps"]]
     with stdout_to_stderr():  # it is the answer's alone
         from estimator.comparing.compare import by_name, compare, parse_qualities
+        from estimator.inputs.guessed import refuse_guesses
         from estimator.sources.building import offline_and_quiet
 
         with offline_and_quiet():
             named = by_name(models)
             rated = parse_qualities(given["qualities"], named)
             comparison = compare(named, scenario, sweeps=sweeps, qualities=rated, trust=trust)
+            if strict:
+                refuse_guesses((row.model, row.footprint.assumptions) for row in comparison.rows)
     from estimator.report import comparison as report
 
     report.answer(comparison, given["within"], as_json=given["as_json"], csv_file=given["csv_file"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from estimator.commands.options import scenario_options
+from estimator.commands.options import scenario_options, strict_option
 
 if TYPE_CHECKING:
     from estimator.footprint import Footprint
@@ -20,6 +20,7 @@ _LAYERS_SHOWN = 5
 @scenario_options()
 @click.option("--top", type=click.IntRange(min=0), default=None, metavar="N", help="Layers shown.  [default: 5]")
 @click.option("--cross-check", is_flag=True, help="Our FLOPs beside fvcore's and torch's own counter.")
+@strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
 @click.option(
@@ -38,6 +39,7 @@ def model_command(
     model: str,
     top: int | None,
     cross_check: bool,
+    strict: bool,
     as_json: bool,
     trust: bool,
     arguments: tuple[str, ...],
@@ -68,11 +70,14 @@ def model_command(
     with stdout_to_stderr():  # it is the answer's alone
         from estimator.footprint import estimate
         from estimator.inputs.chosen import chosen_inputs
+        from estimator.inputs.guessed import refuse_guesses
         from estimator.sources.building import offline_and_quiet
 
         with offline_and_quiet():
             loaded = load(model, trust=trust, given=arguments_given)
             footprint = estimate(loaded, scenario)
+            if strict:
+                refuse_guesses([(footprint.model.name, footprint.assumptions)])
             check = None
             if cross_check:
                 from estimator.lifecycle.choices import with_dtype

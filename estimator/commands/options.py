@@ -34,6 +34,9 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         metavar="SHAPE",
         help="One sample's shape: 3x224x224, tokens:512, 512xBx64 (B: batch), NAME=SHAPE; repeat for several inputs.",
     ),
+    "no_batch": click.option(
+        "--no-batch", is_flag=True, help="The input has no batch dimension (a graph, a cloud): a step is one sample."
+    ),
     "dtype": click.option("--dtype", metavar="|".join(DTYPES), help=_DTYPE),
     "optimizer": click.option(
         "--optimizer", metavar="|".join(OPTIMIZER_NAMES), help="Of the training.  [default: adam]"
@@ -64,6 +67,12 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
     "clock_mhz": click.option(
         "--clock-mhz", type=float, metavar="MHZ", help="The clock that a GPU is locked at.  [default: its boost clock]"
     ),
+    "power_limit": click.option(
+        "--power-limit",
+        type=float,
+        metavar="W",
+        help="The power limit that a GPU is set to.  [default: its board's own]",
+    ),
     "devices": click.option(
         "--devices", type=integer, metavar="N", help="Devices that share the training.  [default: 1]"
     ),
@@ -73,9 +82,17 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
     "carbon_intensity": click.option(
         "--carbon-intensity", type=float, metavar="G", help="Of the grid, in gCO2e/kWh.  [default: the region's]"
     ),
+    "where": click.option(
+        "--where", metavar="PLACE", help="datacenter, workstation or laptop: the last two have a PUE of 1."
+    ),
+    "host_share": click.option(
+        "--host-share", type=float, help="What the rest of the node draws over the device.  [default: 0.36]"
+    ),
     "pue": click.option("--pue", type=float, help="Facility energy over IT energy.  [default: 1.58]"),
 }
 """One for each field of a `Scenario`, by its name."""
+
+strict_option = click.option("--strict", is_flag=True, help="Refuse an input whose sizes would be guessed.")
 
 
 def scenario_options(*, without: Collection[str] = ()) -> Callable[[_F], _F]:

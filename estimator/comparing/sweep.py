@@ -13,7 +13,7 @@ from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import amount, whole
 
 _TYPES: Mapping[str, Callable[[str], Any]] = {"float | None": amount, "int | None": whole}
-_FIELDS = {field.name: _TYPES.get(str(field.type), str) for field in fields(Scenario)}
+_FIELDS = {field.name: _TYPES.get(str(field.type), str) for field in fields(Scenario) if field.type != "bool"}
 _SHOWN = {"inputs": "input"}
 _OPTIONS = {_SHOWN.get(name, name).replace("_", "-"): name for name in _FIELDS}
 

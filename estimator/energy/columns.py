@@ -33,6 +33,12 @@ FRESH_BYTES = 32 * 2**20
 BLOCK: dict[Kind, int] = {"matmul": 64, "attention": 128}
 """Of the inner loop of these kernels: what is loaded while the block before is multiplied (CUTLASS, FlashAttention)."""
 
+PLAIN_BLOCK = 8
+"""Of a product that has no matrix units: CUTLASS's default tile of such kernels is as deep."""
+
+QUERIES = 128
+"""Rows of scores that a block of threads of a fused attention works on at a time (FlashAttention)."""
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
@@ -95,7 +101,44 @@ def blocks(op: Op) -> float:
         return math.inf
     a, b = op.inputs[product.first :][:2]
     depth = run_share(op) * b[-2] if product.kind == "attention" else a[-1]
-    return max(1, depth) / BLOCK[product.kind]
+    plain = product.kind == "matmul" and _ITEMSIZE.get(op.dtype, 4) > 2
+    return max(1, depth) / (PLAIN_BLOCK if plain else BLOCK[product.kind])
+
+
+def units(op: Op) -> float:
+    """Blocks of threads of a fused attention: one for `QUERIES` rows of scores of a head of keys; 0 of other ops.
+
+    q: (batch, heads, n, width), k: (batch, grouped heads, m, width): heads that share keys are rows of one block.
+    """
+    product = product_of(op.name)
+    if product is None or product.kind != "attention" or len(op.inputs) < product.first + 2:
+        return 0.0
+    q, k = op.inputs[product.first :][:2]
+    groups = max(1, prod(k[:-2]))
+    return groups * math.ceil(prod(q[:-1]) / groups / QUERIES)
+
+
+def norm(op: Op) -> int:
+    """1 for a norm, 2 for the gradient of a norm or a softmax: they read rows more than once. 0 for other ops."""
+    if op.phase == "backward":
+        return 2 if op.kind in ("norm", "softmax") else 0
+    return 1 if op.kind == "norm" else 0
+
+
+KEYS = 256
+"""Keys that a block of threads takes at least where few queries ask: the rest of the device takes the other keys."""
+
+
+def results(op: Op) -> float:
+    """Elements over which a device spreads an op's work: those of its largest result.
+
+    Of a fused attention at least a tile for every block of threads: few queries split their keys among them.
+    """
+    elements = max((prod(shape) for shape in op.outputs), default=0)
+    product = product_of(op.name)
+    if product is None or product.kind != "attention" or len(op.inputs) < product.first + 2:
+        return elements
+    return max(elements, units(op) * math.ceil(op.inputs[product.first + 1][-2] / KEYS) * 64**2)
 
 
 def fresh_bytes(op: Op) -> int:
@@ -137,9 +180,8 @@ class Columns:
     """The ops of one or several workloads, one row an op, in their order.
 
     `workload` and `phase` (an index into `PHASES`) say where an op belongs; `op_class` and `dtype` are indices into
-    `OP_CLASSES` and `DTYPES`. `flops` are those that kernels run (`run_share`); `exponentials`, `blocks`: see there.
-    `results` is the number of elements of the largest result, over which a device spreads its work. `kernels` are
-    `Op.launches`. Per workload: `module_calls`.
+    `OP_CLASSES` and `DTYPES`. `flops` are those that kernels run (`run_share`); `exponentials`, `blocks`, `units`,
+    `norm`, `results`: see the functions of these names. `kernels` are `Op.launches`. Per workload: `module_calls`.
     """
 
     workload: Indices
@@ -149,6 +191,8 @@ class Columns:
     flops: Floats
     exponentials: Floats
     blocks: Floats
+    units: Floats
+    norm: Indices
     bytes_moved: Floats
     fresh_bytes: Floats
     freed_bytes: Floats
@@ -189,10 +233,12 @@ def _made(workload: Workload) -> Columns:
         flops=np.array([run_share(op) * op.flops for op in ops], dtype=np.float64),
         exponentials=np.array([exponentials(op) for op in ops], dtype=np.float64),
         blocks=np.array([blocks(op) for op in ops], dtype=np.float64),
+        units=np.array([units(op) for op in ops], dtype=np.float64),
+        norm=np.array([norm(op) for op in ops], dtype=np.intp),
         bytes_moved=np.array([op.bytes_moved for op in ops], dtype=np.float64),
         fresh_bytes=np.array([fresh_bytes(op) for op in ops], dtype=np.float64),
         freed_bytes=np.array([freed_bytes(op) for op in ops], dtype=np.float64),
-        results=np.array([max((prod(s) for s in op.outputs), default=0) for op in ops], dtype=np.float64),
+        results=np.array([results(op) for op in ops], dtype=np.float64),
         kernels=np.array([op.launches for op in ops], dtype=np.float64),
         module_calls=np.array([workload.module_calls], dtype=np.float64),
     )

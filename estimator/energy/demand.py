@@ -20,7 +20,7 @@ from estimator.energy.op_times import OpTimes
 from estimator.workload.ops import PHASES, Workload
 
 FORWARD, BACKWARD, OPTIMIZER = range(len(PHASES))
-_GROUPED = OP_CLASSES.index("grouped")
+_GROUPED, _CONV, _WINOGRAD = map(OP_CLASSES.index, ("grouped", "conv", "winograd"))
 
 Term = Literal[
     "ops",
@@ -88,13 +88,16 @@ def roofline(columns: Columns, model: EnergyModel) -> Demand:
     """
     rates, memory, launching = model.rates, model.memory, model.launching
     flop_per_s, per_flop = (table[columns.op_class, columns.dtype] for table in rates.tables)
-    backward = np.where(columns.phase == BACKWARD, rates.backward_efficiency, 1.0)
+    convolved = (columns.op_class == _CONV) | (columns.op_class == _WINOGRAD) | (columns.op_class == _GROUPED)
+    backward = np.where(convolved & (columns.phase == BACKWARD), rates.backward_efficiency, 1.0)
     cached = columns.bytes_moved <= memory.cache_bytes
     moved = np.where(cached, memory.cached_share * columns.bytes_moved, columns.bytes_moved)
     reached = np.where(columns.op_class == _GROUPED, memory.grouped_bandwidth, 1.0) * backward
+    reached = reached * np.array([1.0, memory.norm_bandwidth, memory.norm_backward_bandwidth])[columns.norm]
 
     filled = (1 + rates.fill_blocks / columns.blocks) / backward
     compute_s = filled * (columns.flops / flop_per_s + columns.exponentials / rates.exponentials_per_s)
+    compute_s += columns.units * rates.unit_s
     touched_s = memory.fresh_s_per_byte * columns.fresh_bytes
     memory_s = moved / (memory.bandwidth_bytes_per_s * reached) + touched_s
     ideal_s = np.maximum(compute_s + touched_s, memory_s)

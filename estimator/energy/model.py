@@ -32,9 +32,10 @@ TILE = 64
 class Rates:
     """Arithmetic: FLOP/s by class of op and rate, J/FLOP by rate.
 
-    The backward pass reaches `backward_efficiency` of all rates, the memory's too. Half a wave of tiles (`half_wave`
-    elements of a result) is lost per contraction. Exponentials of a softmax are computed at `exponentials_per_s`, on
-    units of their own, between the products of a fused attention. To fill and to drain the pipeline of an inner loop
+    Convolutions reach `backward_efficiency` of their rates, the memory's too, in the backward pass. Half a wave of
+    tiles (`half_wave` elements of a result) is lost per contraction. Exponentials of a softmax are computed at
+    `exponentials_per_s`, on units of their own, between the products of a fused attention, whose blocks of threads take
+    `unit_s` each to start and to end (over all multiprocessors). To fill and to drain the pipeline of an inner loop
     takes as long as `fill_blocks` of its blocks.
     """
 
@@ -44,6 +45,7 @@ class Rates:
     half_wave: float = 0.0
     exponentials_per_s: float = math.inf
     fill_blocks: float = 0.0
+    unit_s: float = 0.0
 
     def rate_of(self, op_class: OpClass, dtype: str) -> Rate:
         """Which of the rates an op runs at.
@@ -70,7 +72,8 @@ class Rates:
 
 @dataclass(frozen=True)
 class Memory:
-    """Traffic. Grouped convolutions reach `grouped_bandwidth` of the bandwidth.
+    """Traffic. Grouped convolutions reach `grouped_bandwidth` of the bandwidth, norms `norm_bandwidth`, and gradients
+    of norms and softmaxes `norm_backward_bandwidth`: they read rows more than once.
 
     Ops that move up to `cache_bytes` find them in the last-level cache, where traffic costs `cached_share` of what it
     costs in memory. `fresh_s_per_byte` is what newly mapped memory takes at first touch.
@@ -79,6 +82,8 @@ class Memory:
     bandwidth_bytes_per_s: float
     energy_per_byte_j: float
     grouped_bandwidth: float = 1.0
+    norm_bandwidth: float = 1.0
+    norm_backward_bandwidth: float = 1.0
     cache_bytes: float = 0.0
     cached_share: float = 1.0
     fresh_s_per_byte: float = 0.0

@@ -49,7 +49,8 @@ class Estimate:
     """The predicted cost of one batch of a `Workload` on one device (boundary `device`: the GPU or CPU package).
 
     `phase_energy_j` and `phase_duration_s` add up to the values of `energy_j` and `duration_s`; `bound_shares` are
-    shares of the time in which the batch waits for arithmetic, for memory, and for launches.
+    shares of the time in which the batch waits for arithmetic, for memory, and for launches. `clock_share`: the lowest
+    clock of a phase over the highest allowed one, below 1 where the power limit binds.
     """
 
     energy_j: Interval
@@ -59,6 +60,7 @@ class Estimate:
     phase_duration_s: Mapping[Phase, float]
     bound_shares: Mapping[Bound, float]
     layers: tuple[LayerCost, ...]
+    clock_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def estimate_of(
         phase_duration_s=duration,
         bound_shares={bound: waited / total_s for bound, waited in waits.items()} if total_s else {},
         layers=layers,
+        clock_share=min((float(phases.clock[0, index]) for index, _ in found), default=1.0),
     )
 
 

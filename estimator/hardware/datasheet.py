@@ -139,10 +139,15 @@ def _sustained(device: Device, c: Mapping[str, float], slowed: float) -> dict[tu
     return rates
 
 
+def _process_nm(device: Device) -> float:
+    """The foundry's node; of a made-up device the catalogue's median."""
+    return _required(device, "process_nm")
+
+
 def _flop_energies(device: Device, c: Mapping[str, float], voltage: float) -> dict[Rate, float]:
     """Joules per FLOP by rate; no dtype costs more than float32.
 
-    GPU: plain arithmetic costs flop_energy_j x 2^(-(year - 2020) / halving_years), as technology advances; matrix
+    GPU: plain arithmetic costs flop_energy_j x (process / 7 nm)^process_exponent, as technology advances; matrix
     units cost less where they are faster: matrix_flop_energy_j x the same / 16 x (16 x plain / matrix rate)^exponent,
     16 being what the first devices of the fit have (A100).
     CPU: flop_power_share x TDP / peak.
@@ -155,7 +160,7 @@ def _flop_energies(device: Device, c: Mapping[str, float], voltage: float) -> di
         if device.kind == "cpu":
             energies[rate] = c["flop_power_share"] * _required(device, "tdp_w") / peak
         else:
-            slower, now = vector / peak, 2 ** (-(device.year - 2020) / c["halving_years"]) * voltage
+            slower, now = vector / peak, (_process_nm(device) / 7) ** c["process_exponent"] * voltage
             energies[rate] = c["flop_energy_j"] * now * slower
             if rate in matrix:
                 energies[rate] = c["matrix_flop_energy_j"] * now * (16 * slower) ** c["matrix_energy_exponent"] / 16
@@ -211,12 +216,15 @@ def from_datasheet(
             backward_efficiency=c["backward_efficiency"],
             half_wave=0.5 * TILE**2 * _units(device) if gpu else 0.0,
             fill_blocks=c["fill_blocks"] if gpu else 0.0,
+            unit_s=c["unit_s"] / _units(device) / slowed if gpu else 0.0,
             exponentials_per_s=slowed * c["exponential_efficiency"] * _exponentials(device) if gpu else math.inf,
         ),
         memory=Memory(
             bandwidth_bytes_per_s=bandwidth * c["bandwidth_efficiency"],
             energy_per_byte_j=c["byte_power_share"] * tdp_w / bandwidth,
             grouped_bandwidth=c["grouped_bandwidth"],
+            norm_bandwidth=c["norm_bandwidth"] if gpu else 1.0,
+            norm_backward_bandwidth=c["norm_backward_bandwidth"] if gpu else 1.0,
             cache_bytes=device.cache_bytes or 0.0 if gpu else 0.0,
             cached_share=c["cached_share"],
             fresh_s_per_byte=c["fresh_s_per_byte"],

@@ -27,7 +27,7 @@ _QUANTITIES = frozenset(
         *("float32_flop_per_s", "tf32_flop_per_s", "float16_flop_per_s", "bfloat16_flop_per_s", "vector_flop_per_s"),
         *("bandwidth_bytes_per_s", "memory_gb", "cache_mib", "tdp_w", "idle_power_w"),
         *("base_clock_hz", "boost_clock_hz", "efficiency_clock_hz", "compute_units", "cores", "efficiency_cores"),
-        *("memory_channels", "memory_transfers_per_s"),
+        *("memory_channels", "memory_transfers_per_s", "process_nm"),
     }
 )
 """What a table may say of a device; the name carries the unit."""

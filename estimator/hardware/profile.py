@@ -32,6 +32,7 @@ class HardwareProfile:
     """A machine that workloads are priced for. `clock_hz`: of a GPU, None where it follows the load.
 
     `memory_bytes` is None where nobody published it; `calibrated` None where the machine was not.
+    `limited`: whether its power limit was set below the board's own.
     """
 
     name: str
@@ -43,3 +44,4 @@ class HardwareProfile:
     memory_bytes: float | None
     clock_hz: float | None
     calibrated: CalibratedHere | None = None
+    limited: bool = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from estimator.base.errors import HardwareError
 from estimator.base.facts import Assumption
@@ -15,6 +17,13 @@ from estimator.hardware.profile import HardwareProfile
 
 _FLAG = "--hardware"
 _CLOCK = "--clock-mhz"
+_LIMIT = "--power-limit"
+
+SLOWED = 0.995
+"""Of the highest allowed clock: below it the power limit is said to bind."""
+
+LEAST_LIMIT = 0.25
+"""Of a board's own power limit: drivers allow no lower one (nvidia-smi's "Min Power Limit" is 100 of 250 to 400 W)."""
 
 
 def is_here(found: CalibratedMachine, present: Sequence[machine.Seen]) -> bool:
@@ -63,15 +72,24 @@ def device_of(name: str) -> catalogue.Device:
 
 
 def choose(
-    name: str, clock_hz: float | None = None, given: HardwareProfile | None = None
+    name: str,
+    clock_hz: float | None = None,
+    given: HardwareProfile | None = None,
+    limit_w: float | None = None,
 ) -> tuple[HardwareProfile, Assumption]:
     """The profile for `name` ("auto": what this machine has), and the assumption that says how it was chosen.
 
     A name is that of a calibrated profile (or its file), or of a device of the catalogue. A device whose own
-    measurements were published is priced by what was fitted on them. `clock_hz`: where the clock is locked; `given`: a
-    profile that replaces the name's.
-    Raises `HardwareError` for an unknown or ambiguous name, and for a clock that the device cannot be locked at.
+    measurements were published is priced by what was fitted on them. `clock_hz`: where the clock is locked; `limit_w`:
+    a power limit below the board's own; `given`: a profile that replaces the name's.
+    Raises `HardwareError` for an unknown or ambiguous name, for a clock that the device cannot be locked at, and for a
+    limit that it cannot be set to.
     """
+    profile, assumption = _chosen(name, clock_hz, given)
+    return (profile if limit_w is None else limited(profile, limit_w)), assumption
+
+
+def _chosen(name: str, clock_hz: float | None, given: HardwareProfile | None) -> tuple[HardwareProfile, Assumption]:
     if given is not None:
         if clock_hz is not None and clock_hz != given.clock_hz:
             raise HardwareError(f"{_CLOCK} is for devices by name; a profile has a clock of its own. Leave it away.")
@@ -85,9 +103,38 @@ def choose(
     return profile, Assumption("hardware", profile.name, "", "given", profile.source, _FLAG)
 
 
-def clock_of(profile: HardwareProfile, *, given: bool) -> tuple[Assumption, ...]:
-    """The clock that a GPU is taken to run at, `given` or its own; nothing for a CPU, whose clock follows its load."""
+def limited(profile: HardwareProfile, limit_w: float) -> HardwareProfile:
+    """The same GPU set to a power limit in W, at least `LEAST_LIMIT` of its board's own."""
+    power = profile.model.power
+    if power.governor.lowest >= 1 or math.isinf(power.limit_w):
+        why = "it was calibrated at its own" if profile.calibrated else "only a GPU has one that can be set"
+        raise HardwareError(f"{profile.title} takes no {_LIMIT} ({why}); leave it away.")
+    least_w = max(LEAST_LIMIT * power.limit_w, power.static_w)
+    if not least_w < limit_w <= power.limit_w:
+        raise HardwareError(
+            f"{_LIMIT} of {profile.title} goes from {least_w:.0f} W to its board's own {power.limit_w:g} W; "
+            f"{limit_w:g} does not."
+        )
+    return replace(profile, limited=True, model=replace(profile.model, power=replace(power, limit_w=limit_w)))
+
+
+def limit_of(profile: HardwareProfile) -> tuple[Assumption, ...]:
+    """The power limit, where the profile was `limited` to one."""
+    watts = profile.model.power.limit_w
+    return (Assumption("power limit", watts, "W", "given", _LIMIT, _LIMIT),) if profile.limited else ()
+
+
+def clock_of(profile: HardwareProfile, *, given: bool, **shares: float) -> tuple[Assumption, ...]:
+    """The clock that a GPU is taken to run at, `given` or its own; nothing for a CPU, whose clock follows its load.
+
+    `shares`: of that clock, as low as the power limit leads to in "inference" and in "training".
+    """
     if profile.clock_hz is None:
         return ()
     source = _CLOCK if given else "its boost clock: none is locked"
+    slowed = [
+        f"{share * profile.clock_hz / 1e6:,.0f} MHz in {what}" for what, share in shares.items() if share < SLOWED
+    ]
+    if slowed:
+        source += f"; its power limit of {profile.model.power.limit_w:g} W lowers it to {' and '.join(slowed)}"
     return (Assumption("clock", profile.clock_hz / 1e6, "MHz", "given" if given else "default", source, _CLOCK),)

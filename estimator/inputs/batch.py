@@ -62,8 +62,9 @@ def _batch_dim(layer: nn.Module) -> int | None:
 
 def _swapped(specs: Specs) -> Specs:
     """The batch in dimension 1 where it was in dimension 0, and the other way round."""
-    movable = [bool(spec.shape) and spec.batch_dim < 2 for spec in specs]
-    return tuple(spec.with_batch_at(1 - spec.batch_dim) if m else spec for spec, m in zip(specs, movable, strict=True))
+    return tuple(
+        spec.with_batch_at(1 - spec.batch_dim) if spec.shape and spec.batch_dim in (0, 1) else spec for spec in specs
+    )
 
 
 def _asked(module: nn.Module, specs: Specs, dtype: torch.dtype) -> tuple[_Verdict, str]:

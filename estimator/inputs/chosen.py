@@ -32,7 +32,9 @@ def chosen_inputs(model: LoadedModel, scenario: Scenario) -> ChosenInputs:
         specs, source = (model.inputs, model.inputs_source) if model.inputs else guess_inputs(model.module)
         status = "default" if is_assumed(source) else "detected"
     warnings = []
-    if not any(_names_batch(text) for text in scenario.inputs):
+    if scenario.no_batch:
+        specs, source = tuple(spec.without_batch() for spec in specs), f"{source}; --no-batch"
+    elif not any(_names_batch(text) for text in scenario.inputs):
         specs, batch = placed_batch(model.module, specs, getattr(torch, scenario.value_of("dtype")))
         source += f"; {batch}" if batch else ""
         if batch and scenario.inputs:

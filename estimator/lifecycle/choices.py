@@ -10,10 +10,10 @@ from estimator.base.facts import Assumption, AssumptionStatus
 from estimator.hardware.profile import HostShare
 from estimator.lifecycle import carbon
 from estimator.lifecycle.carbon import Intensity
-from estimator.lifecycle.scenario import DTYPES, Scenario
+from estimator.lifecycle.scenario import DTYPES, WHERE, Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Site
-from estimator.sources import LoadedModel
+from estimator.sources import LoadedModel, stored
 from estimator.workload.loss import LOSS, LOSS_RULE
 from estimator.workload.ops import Workload
 
@@ -61,6 +61,12 @@ def chosen(model: LoadedModel, scenario: Scenario, dtype: Assumption | None, ste
     if step.fused:
         why = "one kernel each, as on a GPU with the library that has it (mamba_ssm, fla); without it runs take longer"
         yield Assumption("fused kernels", ", ".join(step.fused), "", "default", why)
+    shown, bits = stored.told(model.module)
+    if shown:
+        priced = scenario.value_of("dtype")
+        wide = 32 if priced == "float32" else 16
+        why = f"read at {bits}/{wide} of their {priced} bytes, and their scales; products in {priced}, not trained"
+        yield Assumption("weights", shown, "", "detected", why)
     yield Assumption("loss", step.loss or LOSS, "", "default", LOSS_RULE)
 
 
@@ -86,11 +92,25 @@ def _intensity(scenario: Scenario) -> tuple[Intensity, tuple[Assumption, ...]]:
 def site_of(scenario: Scenario, host: HostShare) -> tuple[Site, tuple[Assumption, ...]]:
     """Where it runs, and the assumptions behind the way from the device's energy to the facility's and its carbon."""
     intensity, on_carbon = _intensity(scenario)
-    default = carbon.default_pue()
-    if scenario.pue is None:
-        on_pue = Assumption("pue", default.value, "facility/IT energy", "default", default.source, "--pue")
-    else:
-        on_pue = Assumption("pue", scenario.pue, "facility/IT energy", "given", "--pue", "--pue")
-    on_host = Assumption("host_share", host.value, "of device energy", "default", host.source)
-    site = Site(host.value, scenario.pue or default.value, intensity, scenario.value_of("devices"))
+    on_pue, on_host = _pue(scenario), _host_share(scenario, host)
+    site = Site(float(on_host.value), float(on_pue.value), intensity, scenario.value_of("devices"))
     return site, (*on_carbon, on_pue, on_host)
+
+
+def _pue(scenario: Scenario) -> Assumption:
+    """The facility's: as given, 1 where no building is cooled for the machine, else the surveys' mean."""
+    unit, where = "facility/IT energy", scenario.where or WHERE[0]
+    if scenario.pue is not None:
+        return Assumption("pue", scenario.pue, unit, "given", "--pue", "--pue")
+    if where != WHERE[0]:
+        return Assumption("pue", 1.0, unit, "given", f"--where {where}: no building is cooled for it", "--pue")
+    default = carbon.default_pue()
+    return Assumption("pue", default.value, unit, "default", default.source, "--pue")
+
+
+def _host_share(scenario: Scenario, host: HostShare) -> Assumption:
+    """What the rest of the node draws, as given or as the profile says."""
+    flag, unit = "--host-share", "of device energy"
+    if scenario.host_share is not None:
+        return Assumption("host_share", scenario.host_share, unit, "given", flag, flag)
+    return Assumption("host_share", host.value, unit, "default", host.source, flag)

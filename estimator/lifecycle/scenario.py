@@ -29,16 +29,26 @@ _DEFAULTS: dict[str, tuple[Any, str, str]] = {
     "hardware": ("auto", "", "this machine"),
 }
 
+_BATCH_SIZES = ("batch_size", "inference_batch_size")
+
+
+WHERE = ("datacenter", "workstation", "laptop")
+"""Where it runs: the first has a building that is cooled for it."""
+
 
 @dataclass(frozen=True)
 class Scenario:
     """What the user says; None means that it was not said, and a default is used and listed as an assumption.
 
-    `inputs` are shapes of ONE sample as in `--input` ("3x224x224", "tokens:512"). `freeze` holds shell patterns of
-    parameters that are not trained. `overhead` forces the share of the training energy that is not the forward pass
+    `inputs` are shapes of ONE sample as in `--input` ("3x224x224", "tokens:512"). `no_batch` says that no dimension of
+    theirs is a batch (a graph, one cloud of points): a step is one sample. `freeze` holds shell patterns of parameters
+    that are not trained. `overhead` forces the share of the training energy that is not the forward pass
     (the paper's 0.8) in place of the traced one. `trials` asks for an architecture search, `inferences` for a
-    lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock. `carbon_intensity` is in gCO2e/kWh and
-    excludes `region`. `pue` is facility energy over IT energy. `dtype` and `optimizer` are understood in their common
+    lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock, `power_limit` one in W
+    that is set below the board's own. `carbon_intensity` is in gCO2e/kWh and
+    excludes `region`. `pue` is facility energy over IT energy; `where` is
+    "datacenter", or one of `WHERE` that has no building around it, whose PUE is 1; `host_share` is what the rest of the
+    node draws over what the device does. `dtype` and `optimizer` are understood in their common
     spellings too (`bf16`, `SGD`; `estimator.lifecycle.spellings`), and kept as torch and this package call them.
 
     Raises `ScenarioError` where a value is out of its range.
@@ -49,6 +59,7 @@ class Scenario:
     batch_size: int | None = None
     inference_batch_size: int | None = None
     inputs: tuple[str, ...] = ()
+    no_batch: bool = False
     dtype: str | None = None
     optimizer: str | None = None
     freeze: tuple[str, ...] = ()
@@ -59,16 +70,19 @@ class Scenario:
     inferences: float | None = None
     hardware: str | None = None
     clock_mhz: float | None = None
+    power_limit: float | None = None
     devices: int | None = None
     region: str | None = None
     carbon_intensity: float | None = None
     pue: float | None = None
+    where: str | None = None
+    host_share: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("inputs", "freeze"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz"):
+        for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz", "power_limit"):
             _check_amount(name, getattr(self, name))
         for name in ("batch_size", "inference_batch_size", "devices", "trials"):
             value = getattr(self, name)
@@ -79,12 +93,22 @@ class Scenario:
             object.__setattr__(self, name, None if value is None else spelled(str(value)))
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
+        if self.no_batch and (max(self.batch_size or 1, self.inference_batch_size or 1) > 1):
+            raise ScenarioError("--no-batch says that a step is one sample; leave out the batch sizes above 1.")
+        if self.no_batch and any("B" in text.rpartition("=")[2] for text in self.inputs):
+            raise ScenarioError("--no-batch says that no size is a batch; leave out the B in --input.")
         if self.overhead is not None and not (_is_number(self.overhead) and 0 <= self.overhead < 1):
             raise ScenarioError(
                 f"--overhead is a share of the training energy, from 0 up to but not 1, not {self.overhead!r}."
             )
         if self.pue is not None and not (_is_number(self.pue) and 1 <= self.pue <= _MOST):
             raise ScenarioError(f"--pue is facility energy over IT energy, at least 1, not {self.pue!r}.")
+        _check_choice("where", self.where, WHERE)
+        if self.host_share is not None and not (_is_number(self.host_share) and 0 <= self.host_share <= _MOST):
+            raise ScenarioError(
+                f"--host-share is what the rest of the node draws over what the device does, at least 0, "
+                f"not {self.host_share!r}."
+            )
         if self.carbon_intensity is not None and not _is_number(self.carbon_intensity):
             raise ScenarioError(f"--carbon-intensity is a number of gCO2e/kWh, not {self.carbon_intensity!r}.")
         if self.region is not None and self.carbon_intensity is not None:
@@ -95,6 +119,8 @@ class Scenario:
     def value_of(self, name: str) -> Any:
         """What the user said, else the default."""
         given = getattr(self, name)
+        if given is None and self.no_batch and name in _BATCH_SIZES:
+            return 1
         return _DEFAULTS[name][0] if given is None else given
 
     @property
@@ -118,7 +144,9 @@ class Scenario:
             given = getattr(self, name)
             if name == "hardware":  # what it resolves to is known only later
                 continue
-            if given is None:
+            if self.no_batch and name in _BATCH_SIZES:
+                yield Assumption(name, 1, unit, "given", "--no-batch", "--no-batch")
+            elif given is None:
                 yield Assumption(name, default, unit, "default", source, _option(name))
             else:
                 yield _given(name, given, unit)

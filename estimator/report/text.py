@@ -13,6 +13,7 @@ from estimator.base.units import duration, si
 from estimator.base.words import printable
 from estimator.footprint import Footprint
 from estimator.hardware.profile import HardwareProfile
+from estimator.hardware.selection import SLOWED
 from estimator.lifecycle.stages import PAPER_OVERHEAD, Stage
 from estimator.report.layout import Column, columns, grid
 from estimator.workload.crosscheck import PARTS, CrossCheck
@@ -108,6 +109,10 @@ def _training_lines(footprint: Footprint) -> Iterator[Text]:
     yield Text.assemble(f"  overhead over the forward pass {trained.overhead_share:.0%}{forced} ", (paper, "dim"))
     bounds = [f"{share:.0%} on {bound}" for bound, share in estimate.bound_shares.items() if share >= 0.005]
     yield Text(f"  its time waits {', '.join(bounds)}")
+    clock_hz, limit_w = footprint.hardware.clock_hz, footprint.hardware.model.power.limit_w
+    if clock_hz and estimate.clock_share < SLOWED:
+        slowed = f"{estimate.clock_share * clock_hz / 1e6:,.0f} MHz, from {clock_hz / 1e6:,.0f} MHz"
+        yield Text(f"  its power limit of {limit_w:g} W lowers the clock to {slowed}")
 
 
 def _layers(footprint: Footprint, top: int, width: int) -> RenderableType:

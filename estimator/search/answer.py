@@ -110,8 +110,11 @@ def search(plan: Plan, runner: Runner | None = None) -> SearchCost:
     trial could be priced, `KeyboardInterrupt` where no study was done.
     """
     runner = runner or Runner()
-    profile, on_hardware = selection.choose(plan.scenario.value_of("hardware"), plan.scenario.clock_hz, plan.hardware)
-    plan = replace(plan, hardware=profile, scenario=replace(plan.scenario, hardware=None, clock_mhz=None))
+    given = plan.scenario
+    profile, on_hardware = selection.choose(
+        given.value_of("hardware"), given.clock_hz, plan.hardware, given.power_limit
+    )
+    plan = replace(plan, hardware=profile, scenario=replace(given, hardware=None, clock_mhz=None, power_limit=None))
     file = ResultFile(runner.out, plan) if runner.out else None
     done = dict(file.done) if file else {}
     units = [unit for unit in plan.units() if unit not in done]
@@ -180,6 +183,7 @@ def _answer(plan: Plan, studies: list[list[UnitSum]], profile: HardwareProfile, 
             *_assumed(plan),
             machine,
             *selection.clock_of(profile, given=plan.scenario.clock_mhz is not None),
+            *selection.limit_of(profile),
             *on_site,
         ),
         warnings=tuple(_warnings(plan, studies, finished, trials)),

@@ -48,7 +48,9 @@ class Pricer:
 
     def __init__(self, scenario: Scenario, hardware: HardwareProfile | None = None) -> None:
         self.scenario = scenario
-        self.profile, _ = selection.choose(scenario.value_of("hardware"), scenario.clock_hz, hardware)
+        self.profile, _ = selection.choose(
+            scenario.value_of("hardware"), scenario.clock_hz, hardware, scenario.power_limit
+        )
         self.site, _ = choices.site_of(scenario, self.profile.host)
         self.priced = self.repeated = self.whole = 0
         self._signatures = Signatures()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +17,7 @@ from estimator.base.budget import limited_calls
 from estimator.base.errors import FOREIGN_ERRORS, JoulecastError, ModelFileError
 from estimator.base.words import told
 from estimator.sources.inputs import lazy_layers
+from estimator.sources.quantized_layers import with_plain_layers
 
 MAX_CPU_BYTES = 4 * 2**30
 """How much a model that cannot be built on the meta device may allocate on the CPU."""
@@ -40,7 +41,9 @@ class _AllocationLimit(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if "device" in {argument.name for argument in func._schema.arguments} and not _goes_to_meta(args, kwargs):
-            shapes = func(*args, **{**kwargs, "device": "meta"})
+            shapes = None
+            with contextlib.suppress(NotImplementedError):  # a quantized tensor: the larger one before it was counted
+                shapes = func(*args, **{**kwargs, "device": "meta"})
             self._bytes += shapes.nbytes if isinstance(shapes, torch.Tensor) else 0
             if self._bytes > MAX_CPU_BYTES:
                 raise TooLargeForCpu(f"building it takes more than {MAX_CPU_BYTES // 2**30} GiB on the CPU")
@@ -55,7 +58,7 @@ def _goes_to_meta(args: Any, kwargs: dict[str, Any]) -> bool:
     return any(isinstance(arg, torch.Tensor) and arg.is_meta for arg in args)
 
 
-@contextmanager
+@contextlib.contextmanager
 def offline_and_quiet() -> Iterator[None]:
     """No library goes to the network or writes to the terminal inside."""
     before = {name: os.environ.get(name) for name in _OFFLINE}
@@ -81,14 +84,14 @@ def offline_and_quiet() -> Iterator[None]:
                 os.environ[name] = value
 
 
-@contextmanager
+@contextlib.contextmanager
 def limited_allocation() -> Iterator[None]:
     """Tensors created inside take at most `MAX_CPU_BYTES`."""
     with _AllocationLimit():
         yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def foreign_code(say: Callable[[str], str]) -> Iterator[None]:
     """The one place where a library builds what a file asks for: whatever it raises becomes the sentence of `say`.
 
@@ -123,9 +126,10 @@ def on_meta_in_budget(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
 
 
 def to_meta(module: torch.nn.Module) -> torch.nn.Module:
-    """`module` with all parameters and buffers on the meta device; tied weights stay tied."""
+    """`module` with all parameters and buffers on the meta device, quantized layers plain; tied weights stay tied."""
     if unknown := lazy_layers(module):
         raise ModelFileError(unknown)
+    module = with_plain_layers(module)
     moved: dict[int, torch.Tensor] = {}
     kept: list[torch.Tensor] = []  # so that no id is used twice
     for part in module.modules():

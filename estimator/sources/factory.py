@@ -232,5 +232,5 @@ def _specs_of(example: Any, spec: str) -> tuple[InputSpec, ...]:
                 "only the model and give `--input`"
             )
         dtype = "float" if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
-        specs.append(InputSpec(tuple(value.shape[1:]), dtype, name))
+        specs.append(InputSpec(tuple(value.shape[1:]), dtype, name, example_batch=value.shape[0]))
     return tuple(specs)

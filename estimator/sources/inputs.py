@@ -30,7 +30,8 @@ class InputSpec:
     """One input of a model: the shape of ONE sample (no batch dimension), its dtype and how it is passed.
 
     `dtype` is "float" (the scenario's dtype), or a torch dtype name such as "int64". `name` is the keyword of
-    `forward`, or None for a positional input. `batch_dim` is where the batch dimension is inserted. `high` bounds
+    `forward`, or None for a positional input. `batch_dim` is where the batch dimension is inserted, None where there is
+    none (a graph, one cloud of points): then the shape is that of the whole tensor. `high` bounds
     integer values (a vocabulary size), None where nothing is known. `example_batch` is the size of the batch in the
     example that the shape was read from, None where it was read from none.
     """
@@ -38,7 +39,7 @@ class InputSpec:
     shape: tuple[int, ...]
     dtype: str = "float"
     name: str | None = None
-    batch_dim: int = 0
+    batch_dim: int | None = 0
     high: int | None = None
     example_batch: int | None = None
 
@@ -46,9 +47,20 @@ class InputSpec:
         """The same input with the batch in another dimension; of an example, another of its sizes is the batch."""
         if self.example_batch is None:
             return replace(self, batch_dim=batch_dim)
-        sizes = [*self.shape[: self.batch_dim], self.example_batch, *self.shape[self.batch_dim :]]
+        sizes = list(self.sizes(self.example_batch))
         batch = sizes.pop(batch_dim)
         return replace(self, shape=tuple(sizes), batch_dim=batch_dim, example_batch=batch)
+
+    def without_batch(self) -> InputSpec:
+        """The same input where no dimension is a batch; of an example, all of its sizes are the sample's."""
+        shape = self.shape if self.example_batch is None else self.sizes(self.example_batch)
+        return replace(self, shape=shape, batch_dim=None, example_batch=None)
+
+    def sizes(self, batch_size: int) -> tuple[int, ...]:
+        """The shape of the tensor that holds `batch_size` samples."""
+        if self.batch_dim is None:
+            return self.shape
+        return (*self.shape[: self.batch_dim], batch_size, *self.shape[self.batch_dim :])
 
     def __str__(self) -> str:
         """As it would be typed after `--input`."""
@@ -95,7 +107,7 @@ def build_inputs(
     args: list[torch.Tensor] = []
     kwargs: dict[str, torch.Tensor] = {}
     for spec in specs:
-        shape = (*spec.shape[: spec.batch_dim], batch_size, *spec.shape[spec.batch_dim :])
+        shape = spec.sizes(batch_size)
         element = dtype if spec.dtype == "float" else getattr(torch, spec.dtype)
         try:
             tensor = torch.empty(shape, dtype=element, device="meta")

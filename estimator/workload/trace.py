@@ -26,6 +26,7 @@ from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
 from estimator.workload.higher_order import uncompiled
 from estimator.workload.kernels.scans import one_op_a_scan
+from estimator.workload.kernels.stored_weights import with_stored_weights
 from estimator.workload.loss import assumed_loss, unread_outputs
 from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
@@ -285,7 +286,7 @@ def trace(
     trainable = trainable_parameters(module, freeze) if optimizer else None
     with module_mode(module, training=optimizer is not None):
         recorder = _traced(module, inputs, trainable, torch_dtype)
-    ops = recorder.ops
+    ops = with_stored_weights(recorder.ops, module, torch_dtype.itemsize)
     if optimizer and trainable:
         ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
     uncovered = dict(recorder.uncovered)

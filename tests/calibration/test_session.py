@@ -36,14 +36,14 @@ from profilers.errors import BusyError
 from profilers.gpu.nvml import NvmlMeter
 from profilers.load import LoadPolicy
 from profilers.reading import Component
-from tests.calibration.learning.simulated_machine import header, sample
+from tests.calibration.learning.simulated_machine import few_trees, header, sample
 from tests.profilers.simulation import SimulatedGpu, SimulatedNvml
 from tests.profilers.steady import ScriptedWatch, SteadyMeter
 
 
 @pytest.fixture
 def simulated(monkeypatch):
-    """Networks are measured at once, each in three seconds of a simulated clock."""
+    """Networks are measured at once, each in seconds of a simulated clock, and few trees learn from them."""
     clock = [0.0]
 
     def passes() -> float:
@@ -55,6 +55,8 @@ def simulated(monkeypatch):
 
     monkeypatch.setattr(collecting, "measured", measured)
     monkeypatch.setattr(collecting.time, "perf_counter", passes)
+    with few_trees():
+        yield
 
 
 def test_a_calibration_writes_a_profile_that_is_used(simulated, tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.base.errors import ModelFileError
 from estimator.base.reading import read_json
 from estimator.base.words import one_line, told
-from estimator.sources.libraries import config_bounds
+from estimator.sources.libraries import config_bounds, quantization
 from estimator.sources.loaded import NAME_THE_CODE, LoadedModel
 from estimator.sources.weight_files import no_config
 
@@ -44,12 +44,14 @@ def load_directory(directory: Path, *, trust: bool) -> LoadedModel:
     dtype = _dtype_in(config)
     if "_class_name" in config:
         module, notes = _diffusers_model(config)
+        notes += quantization.apply(module, config.get("quantization_config"))
         return LoadedModel(module, directory.resolve().name, "diffusers config", notes=notes, dtype=dtype)
     if trust and "auto_map" in config and not _is_known(config.get("model_type")):
         module, form = _trusted_model(directory, config), "Hugging Face config with its own code"
-        return LoadedModel(module, directory.resolve().name, form, dtype=dtype)
+        notes = quantization.apply(module, config.get("quantization_config"))
+        return LoadedModel(module, directory.resolve().name, form, notes=notes, dtype=dtype)
     module, notes = _transformers_model(config, directory)
-    notes += _on_quantization(config)
+    notes += quantization.apply(module, config.get("quantization_config"))
     return LoadedModel(module, directory.resolve().name, "Hugging Face config", notes=notes, dtype=dtype)
 
 
@@ -83,18 +85,6 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} holds no settings of a model: give a directory that save_pretrained wrote")
     config_bounds.check(config, str(path))
     return config
-
-
-def _on_quantization(config: dict[str, Any]) -> tuple[str, ...]:
-    """A sentence where the weights are stored in fewer bits, none where not."""
-    found = config.get("quantization_config")
-    if not isinstance(found, dict) or not found:
-        return ()
-    method = one_line(found.get("quant_method", "a method that it does not name"), 40)
-    return (
-        f"the config quantizes its weights ({method}), which is not priced: they are taken in the run's dtype, so the "
-        "memory that they take and the bytes read of them are too many",
-    )
 
 
 def _dtype_in(config: dict[str, Any]) -> str | None:

@@ -19,8 +19,10 @@ from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
 from estimator.sources.pickles import allowed, contents
 from estimator.sources.pickles.pickle_data import Global, Made, PickleProgram
+from estimator.sources.pickles.pickled_quantized import layer_of
 from estimator.sources.pickles.pickled_tensors import data_of
 from estimator.sources.pickles.weights import no_module_message, weights_of
+from estimator.sources.quantized_layers import is_quantized
 
 if TYPE_CHECKING:
     import torch
@@ -141,6 +143,8 @@ class _Rebuild:
             inner = contents.opened(record)
             if inner is not record:
                 return self.value(inner)
+            if not record.called and is_quantized(record.maker.module, record.maker.name):
+                return layer_of(record, self.value)
             return self._call(record) if record.called else self._new(key, record)
         raise ModelFileError("the file refers to tensor bytes outside of a tensor: save the model again")
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from unittest.mock import patch
 
 import numpy as np
 
-from calibration.measuring.running import draw
-from calibration.measuring.samples import Header, Sample
+from calibration.learning import fit as fitting
+from calibration.learning import learn
+from calibration.measuring import collect, running
+from calibration.measuring.samples import Header, Record, Sample
 from calibration.networks.random_networks import Network
 from estimator.energy.op_features import describe
 from estimator.energy.op_times import OpTimes, Overhead, roofline_s
+from estimator.hardware.calibrated_machine import CalibratedMachine
 from estimator.workload.ops import Workload
 
 PEAKS = {"convolution": 2e11, "depthwise convolution": 4e10, "matrix product": 3e11}
@@ -30,6 +36,30 @@ GPU = {
     "optimizer": Overhead(1.0, 3e-5, 0.0, 0.0),
 }
 STATIC_W, JOULES_PER_FLOP, JOULES_PER_BYTE = 40.0, 2e-11, 1e-10
+
+
+draw = cache(running.draw)
+"""A seed names the same network each time: it is traced once in a process, however many tests learn from it."""
+
+
+@contextmanager
+def traced_once() -> Iterator[None]:
+    """Networks that were drawn before are not traced again, whether they are measured or learned from."""
+    with patch.object(collect, "draw", draw), patch.object(fitting, "draw", draw):
+        yield
+
+
+@contextmanager
+def few_trees() -> Iterator[None]:
+    """Learn in a tenth of the time: for what is done with a profile, where it does not matter how well it predicts."""
+    with patch.dict(learn._TREES, max_iter=20):
+        yield
+
+
+def learned(count: int = 20, name: str = "simulated") -> CalibratedMachine:
+    """A profile to keep, damage and choose."""
+    with traced_once(), few_trees():
+        return fitting.fit(Record(header(), tuple(samples(count)), None), name, os.cpu_count() or 1, "none")
 
 
 def op_seconds(workload: Workload) -> np.ndarray:

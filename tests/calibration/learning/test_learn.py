@@ -18,7 +18,16 @@ from estimator.energy.pricing import price
 from estimator.hardware import catalogue
 from estimator.hardware.calibrated import profile_from
 from estimator.hardware.datasheet import from_datasheet
-from tests.calibration.learning.simulated_machine import CPU, GPU, drawn, header, op_seconds, sample, samples
+from tests.calibration.learning.simulated_machine import (
+    CPU,
+    GPU,
+    drawn,
+    few_trees,
+    header,
+    op_seconds,
+    sample,
+    samples,
+)
 
 SEEN, FIRST_UNSEEN = 120, 5000
 
@@ -69,17 +78,22 @@ def _touching(touch_s: float) -> list[Measured]:
     return networks
 
 
+@pytest.fixture(scope="module")
+def touching():
+    """Ops learned where the first touch of a byte takes so many seconds."""
+    return {touch_s: learn_ops(_touching(touch_s)) for touch_s in (0.0, 2e-10)}
+
+
 @pytest.mark.parametrize("touch_s", [0.0, 2e-10])
-def test_what_first_touch_takes_is_found(touch_s):
-    found = learn_ops(_touching(touch_s))
+def test_what_first_touch_takes_is_found(touching, touch_s):
+    found = touching[touch_s]
     assert found.fresh_s_per_byte == pytest.approx(touch_s, rel=0.2, abs=1e-11)
 
 
-def test_memory_touched_for_the_first_time_does_not_slow_the_ops_that_touch_none():
-    plain, touching = learn_ops(_networks()), learn_ops(_touching(2e-10))
+def test_memory_touched_for_the_first_time_does_not_slow_the_ops_that_touch_none(touching):
     off = []
     for network in _networks():
-        plain_s, touching_s = (times.predict(network.workload).seconds.sum() for times in (plain, touching))
+        plain_s, touching_s = (times.predict(network.workload).seconds.sum() for times in touching.values())
         off.append(abs(float(np.log(touching_s / plain_s))))
     assert np.median(off) < 0.03  # a third of large results takes 2-10 times as long where it is not told apart
 
@@ -139,7 +153,8 @@ def test_power_is_found_and_its_absence_said():
 
 def test_without_a_meter_time_is_calibrated_and_power_is_not(machine):
     quiet = tuple(replace(s, energy_j=None, energy_status="absent") for s in samples(40))
-    found = fit(Record(header(), quiet, None), "quiet", 2, "none")
+    with few_trees():
+        found = fit(Record(header(), quiet, None), "quiet", 2, "none")
     assert found.power is None and machine.power is not None
     assert "no meter" in profile_from(found).source
 
@@ -152,7 +167,8 @@ def test_too_few_networks_are_refused():
 def test_an_op_of_no_group_seen_falls_back_to_the_roofline(machine):
     _, _, workload = drawn(1)[0]
     odd = replace(workload, ops=tuple(replace(op, dtype="float16") for op in workload.ops))
-    times = learn_ops(_networks(30))
+    with few_trees():
+        times = learn_ops(_networks(30))
     assert np.isnan(times.predict(odd).seconds).all() and times.predict(odd).unseen.all()
     assert price(odd, profile_from(machine).model).duration_s.value > 0
 

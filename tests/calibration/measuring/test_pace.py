@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.learning import steady
 from calibration.learning.learn import Measured
-from calibration.learning.steady import at_usual_pace, sensitivities, usual_pace_s
+from calibration.learning.steady import at_usual_pace, usual_pace_s
 from calibration.measuring import pace
 from calibration.measuring.pace import Followed, Pace, follow, middle
 from calibration.measuring.samples import append, begin, read
@@ -53,8 +55,14 @@ def slowed(usual) -> list[Measured]:
 
 
 @pytest.fixture(scope="module")
-def corrected(slowed) -> list[Measured]:
-    return at_usual_pace(slowed)
+def followed(slowed):
+    return steady.sensitivities(slowed)
+
+
+@pytest.fixture(scope="module")
+def corrected(slowed, followed) -> list[Measured]:
+    with patch.object(steady, "sensitivities", lambda networks: followed):  # learned once, here and for its own test
+        return at_usual_pace(slowed)
 
 
 def _off(networks: list[Measured], law: list[Measured]) -> float:
@@ -66,8 +74,8 @@ def test_times_are_brought_to_the_usual_pace(usual, slowed, corrected):
     assert _off(corrected, usual) < 0.4 * _off(slowed, usual)
 
 
-def test_what_each_group_follows_is_found(slowed):
-    _, follow = sensitivities(slowed)
+def test_what_each_group_follows_is_found(followed):
+    _, follow = followed
     assert follow["convolution float32"][0] == pytest.approx(0.8, abs=0.25)
     assert follow["convolution float32"][1] == pytest.approx(0.0, abs=0.25)
     assert follow["elementwise float32"][1] == pytest.approx(0.5, abs=0.25)
@@ -82,8 +90,8 @@ def test_the_usual_pace_is_the_median():
 
 def test_nothing_changes_where_the_pace_is_not_known_or_never_changed(usual):
     assert at_usual_pace(usual) == usual
-    steady = [_slowed(n, 1.0, 1.0) for n in usual]
-    assert at_usual_pace(steady) == steady
+    unchanged = [_slowed(n, 1.0, 1.0) for n in usual]
+    assert at_usual_pace(unchanged) == unchanged
 
 
 def test_a_network_without_a_pace_keeps_its_times(usual, corrected):

@@ -165,13 +165,13 @@ def test_a_grouped_convolution_waits_for_a_share_of_the_bandwidth():
     assert price(work(dense), machine).duration_s.value == pytest.approx(1e-2)
 
 
-def test_the_backward_pass_reaches_less_of_every_rate():
+@pytest.mark.parametrize(
+    ("kind", "phase", "seconds"), [("conv", "forward", 1), ("conv", "backward", 2), ("matmul", "backward", 1)]
+)
+def test_a_convolutions_gradients_reach_less_of_the_rates(kind, phase, seconds):
     machine = model(launch_s=0.0, backward_efficiency=0.5)
-    forward, backward = (
-        price(work(op(1e12, 1e9), op(1, 1e11, kind="norm", phase=phase)), machine) for phase in ("forward", "backward")
-    )
-    assert forward.duration_s.value == pytest.approx(1 + 1)
-    assert backward.duration_s.value == pytest.approx(1 + 2)
+    for flops, moved in ((1e12, 1e9), (1, 1e11)):
+        assert price(work(op(flops, moved, kind=kind, phase=phase)), machine).duration_s.value == pytest.approx(seconds)
 
 
 def test_new_memory_costs_time_at_first_touch():

@@ -145,7 +145,7 @@ def test_values_lie_where_hardware_lies(device):
 )
 def test_nvidia_rates_follow_from_multiprocessors_and_clock(device):
     """FLOP/s = SMs x FLOP per cycle x boost clock; datasheets round, and Hopper clocks tensor cores 8% lower."""
-    wide = re.match(r"Pascal GP102|Ampere GA10[2-9]|Ada|Hopper|Blackwell", device.architecture)
+    wide = re.match(r"Pascal GP10[24]|Ampere GA10[2-9]|Ada|Hopper|Blackwell", device.architecture)
     cycles = device.compute_units * device.boost_clock_hz
     assert device.vector_flop_per_s == pytest.approx(cycles * 2 * (128 if wide else 64), rel=0.01)
     per_cycle = device.flop_per_s("float16") / cycles

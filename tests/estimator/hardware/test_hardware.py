@@ -11,7 +11,7 @@ from estimator.base.errors import HardwareError
 from estimator.energy.columns import OP_CLASSES
 from estimator.hardware.catalogue import catalogue, find, generic
 from estimator.hardware.datasheet import coefficients, from_datasheet, profile_of, published, published_machines
-from estimator.hardware.selection import choose, clock_of
+from estimator.hardware.selection import choose, clock_of, limit_of
 
 A100, TURING, CPU = (from_datasheet(find(name)) for name in ("a100-sxm4-80gb", "rtx-2080-ti", "i9-9900k"))
 
@@ -82,7 +82,7 @@ def test_coefficients_make_the_profile_by_hand():
     share = {name: fact.value for name, fact in coefficients()["gpu"].items()}
     device = find("rtx-2080-ti")  # 68 multiprocessors of 64 lanes, 2018
     tdp, peak = device.value("tdp_w"), device.value("float32_flop_per_s")
-    trend = 2 ** (2 / 4.8)  # two years before 2020, halving in 4.8
+    trend = (12 / 7) ** share["process_exponent"]  # TSMC 12FFN, over the 7 nm that the coefficients are of
     assert TURING.model.power.static_w == pytest.approx(share["unit_power_w"] * 68)
     assert TURING.model.power.active_w == pytest.approx(share["active_power_share"] * tdp)
     assert TURING.model.rates.half_wave == 0.5 * 64 * 64 * 68
@@ -96,7 +96,10 @@ def test_coefficients_make_the_profile_by_hand():
     assert TURING.model.rates.energy_per_flop_j["float32"] == pytest.approx(share["flop_energy_j"] * trend)
     assert TURING.model.rates.energy_per_flop_j["float32_winograd"] == pytest.approx(share["flop_energy_j"] * trend / 2)
     assert TURING.model.rates.energy_per_flop_j["float16"] == pytest.approx(
-        share["matrix_flop_energy_j"] * trend / 16 * (16 * peak / device.flop_per_s("float16")) ** 0.75
+        share["matrix_flop_energy_j"]
+        * trend
+        / 16
+        * (16 * peak / device.flop_per_s("float16")) ** share["matrix_energy_exponent"]
     )
     assert TURING.model.memory.energy_per_byte_j == pytest.approx(
         share["byte_power_share"] * tdp / device.bandwidth_bytes_per_s
@@ -266,3 +269,28 @@ def test_float32_convolutions_use_tf32_on_nvidia_alone():
     for device in catalogue().values():
         uses = from_datasheet(device).model.rates.rate_of("conv", "float32") == "tf32"
         assert uses == (device.vendor == "nvidia" and device.flop_per_s("tf32") is not None), device.name
+
+
+def test_a_power_limit_is_an_assumption_and_slows_what_it_binds():
+    board, _ = choose("a100")
+    set_to, _ = choose("a100", limit_w=200)
+    (told,) = limit_of(set_to)
+    assert (told.name, told.value, told.unit, told.flag) == ("power limit", 200, "W", "--power-limit")
+    assert limit_of(board) == ()
+    (clock,) = clock_of(set_to, given=False, inference=1.0, training=0.8)
+    assert clock.source == (
+        "its boost clock: none is locked; its power limit of 200 W lowers it to 1,128 MHz in training"  # 0.8 x 1,410
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "watts", "why"),
+    [
+        ("a100", 401, "from 100 W to its board's own 400 W"),
+        ("a100", 90, "90 does not"),
+        ("xeon-w-2155", 100, "only a GPU"),
+    ],
+)
+def test_limits_that_cannot_be_set(name, watts, why):
+    with pytest.raises(HardwareError, match=f"--power-limit.*{why}|{why}"):
+        choose(name, limit_w=watts)

@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.learning.fit import fit
-from calibration.measuring.samples import Record
 from estimator.base.errors import HardwareError
 from estimator.energy.op_features import FEATURES
 from estimator.energy.pricing import price
@@ -22,12 +20,12 @@ from estimator.hardware import machine as present_machine
 from estimator.hardware import profile_file, selection
 from estimator.hardware.calibrated import profile_from
 from estimator.hardware.profile_file import SUFFIX, load, save
-from tests.calibration.learning.simulated_machine import drawn, header, samples
+from tests.calibration.learning.simulated_machine import drawn, learned
 
 
 @pytest.fixture(scope="module")
 def calibrated():
-    return fit(Record(header(), tuple(samples(40)), None), "simulated", os.cpu_count() or 1, "none")
+    return learned()
 
 
 @pytest.fixture
@@ -177,7 +175,7 @@ def test_hardware_finds_a_kept_profile_by_name_and_by_path(calibrated, path):
     for name in ("mine", str(path)):
         profile, assumption = selection.choose(name)
         assert profile.status == "calibrated" and assumption.status == "given"
-        assert "40 random networks" in assumption.source
+        assert "20 random networks" in assumption.source
     with pytest.raises(HardwareError, match="clock"):
         selection.choose("mine", 900e6)
     with pytest.raises(HardwareError, match=r"unknown hardware 'yours'.* Calibrated: mine\."):

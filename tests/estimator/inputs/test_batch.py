@@ -8,6 +8,8 @@ from torch import nn
 
 from estimator import Scenario, estimate
 from estimator.inputs.batch import placed_batch
+from estimator.inputs.chosen import chosen_inputs
+from estimator.sources.factory import built
 from estimator.sources.inputs import InputSpec
 from tests.estimator.tracing import Calls, on_meta
 
@@ -46,7 +48,8 @@ def test_a_sample_is_a_sequence(make, given, flops, batch_first):
     assert priced.training_workload.flops_per_sample > 2.5 * flops
     source = next(a.source for a in priced.assumptions if a.name == "input")
     assert ("batch in dimension 1, as " in source) is not batch_first
-    assert bool(priced.input_warnings) is (given is not None and not batch_first)
+    told = any("batch in dimension" in warning for warning in priced.input_warnings)
+    assert told is (given is not None and not batch_first)
 
 
 def test_the_published_values():
@@ -108,3 +111,10 @@ def test_the_model_is_left_as_it_was():
     placed_batch(net, (InputSpec((5, _WIDTH)),), torch.float32)
     assert net.training and not any(m._forward_pre_hooks for m in net.modules())
     assert all(p.device.type == "cpu" for p in net.parameters())
+
+
+def test_the_example_of_a_factory_has_its_steps_first():
+    """torch's default for an LSTM: (steps, batch, features)."""
+    model = built((on_meta(_lstm), torch.zeros(_STEPS, 2, 8)), "net.py:f", "")
+    specs = chosen_inputs(model, Scenario()).specs
+    assert specs == (InputSpec((_STEPS, 8), batch_dim=1, example_batch=2),)

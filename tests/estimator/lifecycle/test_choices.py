@@ -10,6 +10,9 @@ from torch import nn
 
 from estimator import Scenario, estimate
 from estimator.base.errors import ModelFileError, ScenarioError
+from estimator.hardware.profile import HostShare
+from estimator.lifecycle import carbon
+from estimator.lifecycle.choices import site_of
 from estimator.sources import LoadedModel
 
 CPU = "i9-9900k"
@@ -100,3 +103,30 @@ def test_values_of_a_wrong_kind_are_refused_with_the_flag(values):
 def test_one_input_may_be_given_as_text():
     assert Scenario(inputs="3x32x32").inputs == ("3x32x32",)
     assert Scenario(batch_size=32.0).batch_size == 32
+
+
+HOST = HostShare(0.36, "a wall meter")
+
+
+@pytest.mark.parametrize(
+    ("given", "pue", "share"),
+    [
+        ({}, carbon.default_pue().value, 0.36),
+        ({"where": "datacenter"}, carbon.default_pue().value, 0.36),
+        ({"where": "workstation"}, 1.0, 0.36),
+        ({"where": "laptop", "pue": 1.2, "host_share": 0.1}, 1.2, 0.1),
+        ({"host_share": 0.0}, carbon.default_pue().value, 0.0),
+    ],
+)
+def test_where_it_runs_decides_what_is_around_it(given, pue, share):
+    site, assumptions = site_of(Scenario(**given), HOST)
+    assert (site.pue, site.host_share) == (pue, share)
+    status = {assumption.name: assumption.status for assumption in assumptions}
+    assert status["host_share"] == ("given" if "host_share" in given else "default")
+    assert status["pue"] == ("default" if pue == carbon.default_pue().value else "given")
+
+
+@pytest.mark.parametrize("wrong", [{"where": "garage"}, {"host_share": -0.1}, {"host_share": "a third"}])
+def test_places_and_shares_that_are_none(wrong):
+    with pytest.raises(ScenarioError, match=f"--{next(iter(wrong)).replace('_', '-')}"):
+        Scenario(**wrong)

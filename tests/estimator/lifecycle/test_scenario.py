@@ -100,7 +100,7 @@ def test_given_values_are_said_to_be_given():
 
 @pytest.mark.parametrize("field", SCENARIO_FIELDS)
 def test_fields_are_unset_by_default(field):
-    assert getattr(Scenario(), field) in (None, ())
+    assert getattr(Scenario(), field) in (None, (), False)
 
 
 def test_all_choices_are_accepted():

@@ -77,15 +77,6 @@ def test_seventy_billion_parameters(written):
     assert all(p.is_meta for p in loaded.module.parameters())  # of which none was made
 
 
-def test_quantized_weights_are_said(written):
-    config = {"model_type": "bert", "num_hidden_layers": 1}
-    assert load(written("plain/config.json", config)).notes == ()
-    (note,) = load(
-        written("q/config.json", {**config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
-    ).notes
-    assert "(gptq)" in note and "not priced" in note
-
-
 def test_a_longformer_runs_as_on_real_tensors(written):
     """Its sliding window is cut out of strided views, and conditions on the mask's values are asked."""
     config = {"model_type": "longformer", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -107,8 +107,8 @@ def test_lazy_layers(code, name):
 
 def test_example_inputs(code):
     loaded = load(f"{code}:with_example")
-    assert loaded.inputs == (InputSpec((8,)),) and "example" in loaded.inputs_source
-    assert load(f"{code}:with_named_example").inputs == (InputSpec((8,), "int64", "x"),)
+    assert loaded.inputs == (InputSpec((8,), example_batch=4),) and "example" in loaded.inputs_source
+    assert load(f"{code}:with_named_example").inputs == (InputSpec((8,), "int64", "x", example_batch=4),)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from estimator.footprint import input_specs, model_facts, workload_of
+from estimator.footprint import model_facts, workload_of
+from estimator.inputs.chosen import chosen_inputs
 from estimator.lifecycle.scenario import Scenario
 from estimator.sources import LoadedModel, load
 from tests.estimator.networks import TABLE_6, table_6
@@ -17,7 +18,7 @@ from tests.estimator.networks import TABLE_6, table_6
 def _counts(model: LoadedModel, *inputs: str) -> tuple[int, float]:
     """(parameters, multiply-accumulates of one inference)"""
     scenario = Scenario(inputs=inputs)
-    specs, _ = input_specs(model, scenario)
+    specs = chosen_inputs(model, scenario).specs
     workload = workload_of(model, specs, 1, scenario, training=False)
     return model_facts(model).parameters, workload.flops_per_sample / 2
 
@@ -44,10 +45,11 @@ def _transformer_macs(width: int, layers: int, length: int) -> int:
 
 
 def test_bert_base() -> None:
-    # Devlin et al. 2019: L=12, H=768, 110M parameters; the pooler adds one width^2 on the first token
+    # Devlin et al. 2019: L=12, H=768, 110M parameters, with the head of its masked language model
     parameters, macs = _counts(load("transformers:bert"), "tokens:512")
-    assert parameters == 109_482_240  # the published checkpoint bert-base-uncased
-    assert macs == pytest.approx(_transformer_macs(768, 12, 512) + 768**2, rel=0.01)
+    # the published 109,482,240 of bert-base-uncased less its pooler, with the head's layer, norm and biases
+    assert parameters == 109_482_240 - (768**2 + 768) + (768**2 + 768) + 2 * 768 + 30_522
+    assert macs == pytest.approx(_transformer_macs(768, 12, 512) + 512 * (768**2 + 768 * 30_522), rel=0.01)
 
 
 def test_gpt2() -> None:

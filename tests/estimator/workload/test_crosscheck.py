@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from estimator.commands import main
-from estimator.footprint import input_specs
+from estimator.inputs.chosen import chosen_inputs
 from estimator.lifecycle.scenario import Scenario
 from estimator.report.contract import of_cross_check
 from estimator.sources import LoadedModel, load
@@ -25,7 +25,7 @@ COMMON = ("convolutions", "matrix products")
 
 def _compare(net, *inputs):
     loaded = net if isinstance(net, LoadedModel) else LoadedModel(net, "net", "nn.Module", None, "")
-    specs, _ = input_specs(loaded, Scenario(inputs=inputs))
+    specs = chosen_inputs(loaded, Scenario(inputs=inputs)).specs
     return compare(loaded, specs, "float32")
 
 
