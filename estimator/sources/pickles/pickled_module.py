@@ -187,7 +187,8 @@ class _Rebuild:
                     f"run for a file: {NAME_THE_CODE}"
                 )
         for name in ("_parameters", "_buffers", "_modules"):
-            if not isinstance(attributes.get(name), dict):
+            held = attributes.get(name)
+            if not (isinstance(held, dict) and all(isinstance(key, str) for key in held)):
                 raise ModelFileError(f"the layer {cls.__name__} of the file is incomplete: save the model again")
         layers = attributes.get("num_layers", 1)
         if issubclass(cls, torch.nn.RNNBase) and not (isinstance(layers, int) and layers <= _MAX_LAYERS_OF_RNN):
