@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from calibration.published.coefficients import DeviceKind, fit, predictions
-from calibration.published.rows import Row
+from calibration.published.rows import Row, family_of
 
 Target = Literal["energy", "duration"]
 TARGETS: tuple[Target, ...] = ("energy", "duration")
@@ -73,12 +73,12 @@ def _held_out(rows: Sequence[Row], groups: Sequence[str], model: dict[str, float
 def networks_left_out(rows: Sequence[Row], kind: DeviceKind, beside: Sequence[Row] = ()) -> list[HeldOut]:
     """Each machine's rows of each network, predicted by its other networks; the prior has not seen that one either.
 
-    `beside`: rows of single operations, which the prior sees too.
+    `beside`: rows of other sources, which the prior sees too, but for those of the same family.
     """
     found: list[HeldOut] = []
     for network in dict.fromkeys(row.network for row in rows):
         seen = [row for row in rows if row.network != network]
-        prior = fit([*seen, *thinned(beside)], kind)
+        prior = fit([*seen, *thinned([row for row in beside if row.family != family_of(network)])], kind)
         for device in dict.fromkeys(row.device for row in rows if row.network == network):
             own = [row for row in seen if row.device == device]
             mine = [row for row in rows if row.device == device]

@@ -73,7 +73,7 @@ class Fitted:
 
 
 def fit_machines(rows: Sequence[Row], kind: DeviceKind, ops: Sequence[Row] = ()) -> Iterator[Fitted]:
-    """Every machine of `rows`, with its own coefficients, drawn to a prior that has seen the single `ops` too."""
+    """Every machine of `rows`, with its own coefficients, drawn to a prior that has seen `ops` of other sources too."""
     prior: Model = fit([*rows, *ops], kind)
     held = networks_left_out(rows, kind, ops)
     few = spread_of(errors(devices_left_out(rows, kind, ops), "energy"))

@@ -45,6 +45,12 @@ _OPTIMIZERS = {"sgd": "momentum", "rmsprop": "adam"}
 """torchvision's recipes train with momentum; their RMSprop has momentum too: 8 passes over a parameter, and Adam 7."""
 
 
+def family_of(network: str) -> str:
+    """The letters that a network's name begins with."""
+    found = re.match(r"[a-z]+", network.lower())
+    return found.group() if found else network
+
+
 @dataclass(frozen=True)
 class Row:
     """One measured row: what ran, on what, and what it took for ONE batch (joules at the device)."""
@@ -74,8 +80,12 @@ class Row:
     def network(self) -> str:
         """What is left out together: one network at any batch size, length and dtype; of torchvision, its family."""
         library, name = self.model.split("/", 1)
-        family = re.match(r"[a-z]+", name) if library == "torchvision" else None
-        return family.group() if family else name.split()[-1]
+        return self.family if library == "torchvision" else name.split()[-1]
+
+    @property
+    def family(self) -> str:
+        """The letters that its network's name begins with, in whichever library: "resnet" of timm's resnet50d."""
+        return family_of(self.model.split("/", 1)[1].split()[-1])
 
 
 @cache

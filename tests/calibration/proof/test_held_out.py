@@ -130,3 +130,12 @@ def test_single_operations_are_judged_by_device_and_by_what_can_tell_them():
     ours = [case for case in found if case.method == "joulecast"]
     assert len(ours) == 9
     assert all(case.predicted == pytest.approx(case.measured, rel=0.2) for case in ours)
+
+
+def test_a_network_left_out_is_not_seen_on_other_devices_or_in_other_libraries(rows):
+    others = [replace(row, device="nvidia-t4", model=row.model.replace("torchvision/", "timm/")) for row in rows[:4]]
+    before = networks_left_out(rows, "gpu", others)
+    after = networks_left_out(rows, "gpu", _spoilt(others, lambda row: row.family == "alpha"))
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if a.group == "alpha"]
+    assert len(pairs) == 4
+    assert all((a.energy_j, a.duration_s) == (b.energy_j, b.duration_s) for a, b in pairs)
