@@ -14,7 +14,7 @@ from estimator.base.errors import ModelFileError
 from estimator.base.facts import Assumption
 from estimator.energy import pricing
 from estimator.energy.pricing import Estimate, LayerCost
-from estimator.hardware import selection
+from estimator.hardware import selection, settings
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
@@ -115,10 +115,11 @@ def workload_of(
     kept = {} if kept is None else kept
     batch_size = model.fixed_batch or batch_size
     dtype = scenario.value_of("dtype")
-    optimizer, freeze = (scenario.value_of("optimizer"), scenario.freeze) if training else (None, ())
-    key = model, specs, batch_size, dtype, optimizer, freeze
+    optimizer, freeze = (scenario.optimizer_step, scenario.freeze) if training else (None, ())
+    last = scenario.channels_last
+    key = model, specs, batch_size, dtype, optimizer, freeze, last
     if key not in kept:
-        args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype))
+        args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype), channels_last=last)
         inputs = TraceInputs(args, kwargs, batch_size)
         kept[key] = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=freeze)
     return kept[key]
@@ -187,9 +188,7 @@ def estimate(
     Raises a `JoulecastError` that names the remedy where something cannot be used.
     """
     scenario = scenario or Scenario()
-    profile, hardware_assumption = selection.choose(
-        scenario.value_of("hardware"), scenario.clock_hz, hardware, scenario.power_limit
-    )
+    profile, hardware_assumption = selection.choose(scenario.value_of("hardware"), scenario.settings, hardware)
     site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
     scenario, dtype = choices.with_dtype(loaded, scenario)
@@ -226,7 +225,7 @@ def estimate(
                 inference=served_estimate.clock_share,
                 training=step_estimate.clock_share,
             ),
-            *selection.limit_of(profile),
+            *settings.said(profile, scenario.settings),
             *site_assumptions,
         ),
         inference_workload=served,

@@ -185,12 +185,12 @@ def _limited_workload(network: str, batch: int) -> Workload:
     return _traced(_limited_module(network), spec, batch, "float32", "adam")
 
 
-def _limited(path: Path) -> Iterator[Row]:
+def _limited(path: Path, most: int | None) -> Iterator[Row]:
     """Trainings at power limits. Adadelta has two states, like Adam; its optimizer loops over tensors."""
     import pandas as pd
 
     for _, of in pd.read_csv(path).groupby("device"):
-        for _, entry in of.sample(min(LIMITED, len(of)), random_state=0).iterrows():
+        for _, entry in of.sample(min(most or len(of), len(of)), random_state=0).iterrows():
             seconds = entry.time_per_epoch * entry.batch_size / _SAMPLES[entry.dataset]
             yield _row(
                 entry.device,
@@ -209,12 +209,14 @@ def _limited(path: Path) -> Iterator[Row]:
 _FILES: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "torchvision_train_infer.csv": _torchvision,
     "llm_training_a100_40gb.csv": _language,
-    "training_power_limits.csv": _limited,
 }
 
 
-def read(directory: Path) -> Iterator[Row]:
-    """Rows of those files that `directory` has. Needs pandas (`pip install .[data]`), timm and transformers."""
+def read(directory: Path, limited: int | None = LIMITED) -> Iterator[Row]:
+    """Rows of those files that `directory` has. Needs pandas (`pip install .[data]`), timm and transformers.
+
+    `limited`: how many rows of trainings at power limits are drawn of a device; None: all.
+    """
     allow_torchvision_without_its_extension()
     for name, (device, prefix) in TIMM.items():
         if (path := directory / "timm" / name).exists():
@@ -222,6 +224,8 @@ def read(directory: Path) -> Iterator[Row]:
     for name, rows_of in _FILES.items():
         if (path := directory / name).exists():
             yield from rows_of(path)
+    if (path := directory / "training_power_limits.csv").exists():
+        yield from _limited(path, limited)
 
 
 def is_network(row: Row) -> bool:

@@ -48,9 +48,7 @@ class Pricer:
 
     def __init__(self, scenario: Scenario, hardware: HardwareProfile | None = None) -> None:
         self.scenario = scenario
-        self.profile, _ = selection.choose(
-            scenario.value_of("hardware"), scenario.clock_hz, hardware, scenario.power_limit
-        )
+        self.profile, _ = selection.choose(scenario.value_of("hardware"), scenario.settings, hardware)
         self.site, _ = choices.site_of(scenario, self.profile.host)
         self.priced = self.repeated = self.whole = 0
         self._signatures = Signatures()
@@ -70,14 +68,16 @@ class Pricer:
             scenario = self.scenario
             if structure.dtypes != {torch.float32}:
                 scenario, _ = choices.with_dtype(model, scenario)
-            dtype, optimizer = scenario.value_of("dtype"), scenario.value_of("optimizer")
+            dtype, optimizer = scenario.value_of("dtype"), scenario.optimizer_step
             specs = self._inputs(model, dtype, structure)
             key = dtype, structure.number, specs, batch_size
             known = self._prices.get(key) if structure.number else None
             if known is not None:
                 self.repeated += 1
                 return known
-            inputs = TraceInputs(*build_inputs(specs, batch_size, getattr(torch, dtype)), batch_size)
+            last = scenario.channels_last
+            built = build_inputs(specs, batch_size, getattr(torch, dtype), channels_last=last)
+            inputs = TraceInputs(*built, batch_size)
             step = self._composed(model.module, dtype, structure, inputs)
             if step is None:
                 self.whole += 1
@@ -120,7 +120,7 @@ class Pricer:
             return None
 
     def _no_parts(self, dtype: str) -> Parts[Counted] | Parts[Workload]:
-        optimizer = self.scenario.value_of("optimizer")
+        optimizer = self.scenario.optimizer_step
         if self.profile.model.op_times is not None:
             return Parts(dtype, optimizer, lambda ops: ops, merged)
         return Parts(dtype, optimizer, partial(counted, model=self.profile.model), added)
