@@ -26,10 +26,11 @@ from estimator.sources import LoadedModel, load
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
+from estimator.workload.execution.trained import trainable_parameters
 from estimator.workload.kernels.stored_weights import spared_bytes
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import OPTIMIZERS
-from estimator.workload.trace import TraceInputs, trace, trainable_parameters
+from estimator.workload.trace import TraceInputs, trace
 
 
 @dataclass(frozen=True)

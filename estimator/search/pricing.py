@@ -21,9 +21,10 @@ from estimator.search.signature import Signatures, Structure
 from estimator.search.told import Counted, added, counted, merged
 from estimator.sources import LoadedModel
 from estimator.sources.inputs import InputSpec, build_inputs
+from estimator.workload.execution.trained import trainable_parameters
 from estimator.workload.modes import module_mode
 from estimator.workload.ops import Workload
-from estimator.workload.trace import FAILURES, TraceInputs, trace, trainable_parameters
+from estimator.workload.trace import FAILURES, TraceInputs, trace
 
 if TYPE_CHECKING:
     from torch import nn

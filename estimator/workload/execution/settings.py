@@ -1,0 +1,42 @@
+"""How a model is run: what the scenario says of it beyond the dtype of its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from estimator.workload.execution.autocast_lists import Lists
+
+
+@dataclass(frozen=True)
+class Autocast:
+    """`torch.autocast`: parameters stay float32, and ops run in `dtype` ("bfloat16", "float16") or in float32.
+
+    Which op runs in which, torch's `lists` for the device say.
+    """
+
+    dtype: str
+    lists: Lists = "cuda"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """As torch knows it."""
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
+
+    @property
+    def scales_gradients(self) -> bool:
+        """Whether a training scales its loss (`torch.amp.GradScaler`): float16 would lose small gradients."""
+        return self.dtype == "float16"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """`autocast` is None where every op runs in the dtype of its inputs."""
+
+    autocast: Autocast | None = None
+
+
+EAGER = Execution()
+"""As PyTorch runs a model where nobody says anything."""
