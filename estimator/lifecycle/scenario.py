@@ -9,6 +9,7 @@ from typing import Any
 
 from estimator.base.errors import ScenarioError
 from estimator.base.facts import Assumption
+from estimator.lifecycle import switches
 from estimator.lifecycle.spellings import dtype_of, optimizer_of
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -50,6 +51,7 @@ class Scenario:
     "datacenter", or one of `WHERE` that has no building around it, whose PUE is 1; `host_share` is what the rest of the
     node draws over what the device does. `dtype` and `optimizer` are understood in their common
     spellings too (`bf16`, `SGD`; `estimator.lifecycle.spellings`), and kept as torch and this package call them.
+    How the model is run, `autocast` says (`estimator.lifecycle.switches`).
 
     Raises `ScenarioError` where a value is out of its range.
     """
@@ -61,6 +63,7 @@ class Scenario:
     inputs: tuple[str, ...] = ()
     no_batch: bool = False
     dtype: str | None = None
+    autocast: str | None = None
     optimizer: str | None = None
     freeze: tuple[str, ...] = ()
     overhead: float | None = None
@@ -93,6 +96,7 @@ class Scenario:
             object.__setattr__(self, name, None if value is None else spelled(str(value)))
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
+        self._settle_switches()
         if self.no_batch and (max(self.batch_size or 1, self.inference_batch_size or 1) > 1):
             raise ScenarioError("--no-batch says that a step is one sample; leave out the batch sizes above 1.")
         if self.no_batch and any("B" in text.rpartition("=")[2] for text in self.inputs):
@@ -115,6 +119,11 @@ class Scenario:
             raise ScenarioError("--region and --carbon-intensity exclude each other; give one of them.")
         if self.trials is None and (self.search_epochs is not None or self.search_samples is not None):
             raise ScenarioError("--search-epochs and --search-samples describe a search; say how many --trials it has.")
+
+    def _settle_switches(self) -> None:
+        for name in switches.CHOICES:
+            object.__setattr__(self, name, switches.settled(name, getattr(self, name)))
+        switches.check(vars(self))
 
     def value_of(self, name: str) -> Any:
         """What the user said, else the default."""
@@ -150,6 +159,7 @@ class Scenario:
                 yield Assumption(name, default, unit, "default", source, _option(name))
             else:
                 yield _given(name, given, unit)
+        yield from switches.given(vars(self))
         if self.freeze:
             yield _given("freeze", " ".join(self.freeze), "")
         if self.overhead is not None:

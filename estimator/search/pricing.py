@@ -21,6 +21,7 @@ from estimator.search.signature import Signatures, Structure
 from estimator.search.told import Counted, added, counted, merged
 from estimator.sources import LoadedModel
 from estimator.sources.inputs import InputSpec, build_inputs
+from estimator.workload.execution.settings import EAGER
 from estimator.workload.execution.trained import trainable_parameters
 from estimator.workload.modes import module_mode
 from estimator.workload.ops import Workload
@@ -79,10 +80,18 @@ class Pricer:
                 self.repeated += 1
                 return known
             inputs = TraceInputs(*build_inputs(specs, batch_size, getattr(torch, dtype)), batch_size)
-            step = self._composed(model.module, dtype, structure, inputs)
+            execution = choices.execution_of(scenario, on_gpu=self.profile.model.asynchronous)
+            step = self._composed(model.module, dtype, structure, inputs) if execution == EAGER else None
             if step is None:
                 self.whole += 1
-                step = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=scenario.freeze)
+                step = trace(
+                    model.module,
+                    inputs,
+                    dtype=dtype,
+                    optimizer=optimizer,
+                    freeze=scenario.freeze,
+                    execution=execution,
+                )
         told = counted(step, self.profile.model) if isinstance(step, Workload) else step
         phases = pricing.phases_of(told.sums, self.profile.model)
         estimate = pricing.estimate_of(told.sums, phases, self.profile.model, batch_size)

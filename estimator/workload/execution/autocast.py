@@ -155,7 +155,7 @@ def autocasting(autocast: Autocast | None) -> Iterator[None]:
     if autocast is None:
         yield
         return
-    with torch.autocast(_SWITCH, autocast.torch_dtype):
+    with torch.autocast(_SWITCH, getattr(torch, autocast.dtype)):
         try:
             yield
         finally:

@@ -15,8 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Lists = Literal["cuda", "cpu"]
-"""Whose lists: those of a GPU, or of the CPU."""
+from estimator.workload.execution.settings import Lists
 
 Rule = Literal["lower", "float32", "widest", "told float32", "with float32", "refused"]
 """What autocast does with the floating tensors of a call, but for float64, which it leaves alone.

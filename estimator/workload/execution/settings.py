@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
-
-from estimator.workload.execution.autocast_lists import Lists
+Lists = Literal["cuda", "cpu"]
+"""Whose lists of autocast: those of a GPU, or of the CPU."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,6 @@ class Autocast:
 
     dtype: str
     lists: Lists = "cuda"
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """As torch knows it."""
-        found: torch.dtype = getattr(torch, self.dtype)
-        return found
 
     @property
     def scales_gradients(self) -> bool:
