@@ -1,6 +1,6 @@
 """Published times of whole networks that other files hold: timm, torchvision, language models, power limits.
 
-Each file's rows are drawn at random, always the same ones, and traced anew. AMP is priced as pure float16.
+Each file's rows are drawn at random, always the same ones, and traced anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from estimator.base.errors import JoulecastError
 from estimator.sources import load
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
+from estimator.workload.execution.settings import EAGER, Autocast, Execution
 from estimator.workload.ops import Workload
 from estimator.workload.trace import TraceInputs, trace
 
@@ -57,9 +58,15 @@ MEAN_TOKENS, TOKENS_SPREAD, MOST_TOKENS = 145.0, 0.41, 384
 """Of SQuAD's questions with their texts: lengths are about log-normal, and a batch is padded to its longest."""
 
 
-def _traced(module: nn.Module, spec: InputSpec, batch: int, dtype: str, optimizer: str | None) -> Workload:
+AMP = Execution(Autocast("float16"))
+"""What timm's benchmark calls `amp`: autocast in float16, without a scaler (timm's benchmark.py)."""
+
+
+def _traced(
+    module: nn.Module, spec: InputSpec, batch: int, dtype: str, optimizer: str | None, execution: Execution = EAGER
+) -> Workload:
     args, kwargs = build_inputs((spec,), batch, getattr(torch, dtype))
-    return trace(module, TraceInputs(args, kwargs, batch), dtype=dtype, optimizer=optimizer)
+    return trace(module, TraceInputs(args, kwargs, batch), dtype=dtype, optimizer=optimizer, execution=execution)
 
 
 def _row(
@@ -92,7 +99,7 @@ def _timm(path: Path, device: str, prefix: str) -> Iterator[Row]:
         pixels, batch = int(entry[f"{prefix}_img_size"]), int(entry[f"{prefix}_batch_size"])
         try:
             module = load(f"timm:{entry.model}").module
-            workload = _traced(module, InputSpec((3, pixels, pixels)), batch, "float16", optimizer)
+            workload = _traced(module, InputSpec((3, pixels, pixels)), batch, "float32", optimizer, AMP)
         except JoulecastError:
             continue
         size, seconds = _size(module), entry[f"{prefix}_step_time"] / 1e3

@@ -14,7 +14,7 @@ from estimator.lifecycle.scenario import DTYPES, WHERE, Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Site
 from estimator.sources import LoadedModel, stored
-from estimator.workload.execution.settings import Autocast, Execution
+from estimator.workload.execution.settings import Autocast, Execution, Lists
 from estimator.workload.loss import LOSS, LOSS_RULE
 from estimator.workload.ops import Workload
 
@@ -48,8 +48,9 @@ def with_dtype(model: LoadedModel, scenario: Scenario) -> tuple[Scenario, Assump
 
 def execution_of(scenario: Scenario, *, on_gpu: bool) -> Execution:
     """How models are run in `scenario`, on a GPU or on a CPU."""
-    autocast = None if scenario.autocast is None else Autocast(scenario.autocast, "cuda" if on_gpu else "cpu")
-    return Execution(autocast)
+    dtype = scenario.autocast
+    lists: Lists = "cuda" if on_gpu else "cpu"
+    return Execution(None if dtype is None else Autocast(dtype, lists, scaler=dtype == "float16"))
 
 
 def nearest_dtype(name: str) -> str:

@@ -259,7 +259,7 @@ def trace(
     ops = with_stored_weights(recorder.ops, module, torch_dtype.itemsize)
     if optimizer and trainable:
         steps = list(optimizer_ops(module, trainable, optimizer, torch_dtype))
-        scaled = execution.autocast is not None and execution.autocast.scales_gradients
+        scaled = execution.autocast is not None and execution.autocast.scaler
         ops += [*unscaling_ops(steps), *steps] if scaled else steps
     uncovered = dict(recorder.uncovered)
     told, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)

@@ -13,16 +13,13 @@ Lists = Literal["cuda", "cpu"]
 class Autocast:
     """`torch.autocast`: parameters stay float32, and ops run in `dtype` ("bfloat16", "float16") or in float32.
 
-    Which op runs in which, torch's `lists` for the device say.
+    Which op runs in which, torch's `lists` for the device say. `scaler`: a training scales its loss
+    (`torch.amp.GradScaler`), since float16 would lose small gradients.
     """
 
     dtype: str
     lists: Lists = "cuda"
-
-    @property
-    def scales_gradients(self) -> bool:
-        """Whether a training scales its loss (`torch.amp.GradScaler`): float16 would lose small gradients."""
-        return self.dtype == "float16"
+    scaler: bool = False
 
 
 @dataclass(frozen=True)

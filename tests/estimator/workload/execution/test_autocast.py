@@ -16,7 +16,7 @@ from estimator.workload.formulas import OpFacts
 from estimator.workload.loss import training_loss
 from tests.estimator.tracing import Calls, forward, meta, named, on_meta, step
 
-HALF = Execution(Autocast("float16"))
+HALF = Execution(Autocast("float16", scaler=True))
 BRAIN = Execution(Autocast("bfloat16"))
 _UNSCALE = "_amp_foreach_non_finite_check_and_unscale_"
 
