@@ -43,6 +43,17 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         metavar="bfloat16|float16",
         help="Weights in float32, products in this dtype, as `torch.autocast`.  [default: none]",
     ),
+    "checkpointing": click.option(
+        "--checkpointing",
+        metavar="full",
+        help="Run the forward pass of repeated blocks again in the backward pass.  [default: none]",
+    ),
+    "accumulate": click.option(
+        "--accumulate",
+        type=integer,
+        metavar="N",
+        help="Batches in one step of the optimizer.  [default: 1]",
+    ),
     "optimizer": click.option(
         "--optimizer", metavar="|".join(OPTIMIZER_NAMES), help="Of the training.  [default: adam]"
     ),

@@ -50,7 +50,11 @@ def execution_of(scenario: Scenario, *, on_gpu: bool) -> Execution:
     """How models are run in `scenario`, on a GPU or on a CPU."""
     dtype = scenario.autocast
     lists: Lists = "cuda" if on_gpu else "cpu"
-    return Execution(None if dtype is None else Autocast(dtype, lists, scaler=dtype == "float16"))
+    return Execution(
+        autocast=None if dtype is None else Autocast(dtype, lists, scaler=dtype == "float16"),
+        checkpointing=scenario.checkpointing is not None,
+        accumulate=scenario.accumulate or 1,
+    )
 
 
 def nearest_dtype(name: str) -> str:

@@ -51,7 +51,8 @@ class Scenario:
     "datacenter", or one of `WHERE` that has no building around it, whose PUE is 1; `host_share` is what the rest of the
     node draws over what the device does. `dtype` and `optimizer` are understood in their common
     spellings too (`bf16`, `SGD`; `estimator.lifecycle.spellings`), and kept as torch and this package call them.
-    How the model is run, `autocast` says (`estimator.lifecycle.switches`).
+    How the model is run, `autocast`, `checkpointing` and `accumulate` say (`estimator.lifecycle.switches`): the last is
+    the number of batches, of `batch_size` each, whose gradients are summed before the optimizer's step.
 
     Raises `ScenarioError` where a value is out of its range.
     """
@@ -64,6 +65,8 @@ class Scenario:
     no_batch: bool = False
     dtype: str | None = None
     autocast: str | None = None
+    checkpointing: str | None = None
+    accumulate: int | None = None
     optimizer: str | None = None
     freeze: tuple[str, ...] = ()
     overhead: float | None = None
@@ -87,7 +90,7 @@ class Scenario:
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz", "power_limit"):
             _check_amount(name, getattr(self, name))
-        for name in ("batch_size", "inference_batch_size", "devices", "trials"):
+        for name in ("batch_size", "inference_batch_size", "accumulate", "devices", "trials"):
             value = getattr(self, name)
             _check_whole(name, value)
             object.__setattr__(self, name, None if value is None else int(value))

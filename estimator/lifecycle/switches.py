@@ -10,15 +10,19 @@ from estimator.base.facts import Assumption
 from estimator.lifecycle.spellings import dtype_of
 
 OFF = "none"
-CHOICES: Mapping[str, tuple[str, ...]] = {"autocast": (OFF, "bfloat16", "float16")}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "autocast": (OFF, "bfloat16", "float16"),
+    "checkpointing": (OFF, "full"),
+}
 """The positions of each switch, by its field of `Scenario`."""
 
-NAMES = tuple(CHOICES)
+NAMES = (*CHOICES, "accumulate")
 """The fields of `Scenario` that are told here."""
 
 _MEANS: Mapping[tuple[str, str], str] = {
     ("autocast", "bfloat16"): "products in bfloat16, norms and losses in float32 (torch.autocast); weights float32",
     ("autocast", "float16"): "products in float16, norms and losses in float32 (torch.autocast, GradScaler)",
+    ("checkpointing", "full"): "repeated blocks run their forward pass again in the backward pass",
 }
 
 
@@ -48,3 +52,6 @@ def given(values: Mapping[str, Any]) -> Iterator[Assumption]:
     for name in CHOICES:
         if values[name] is not None:
             yield Assumption(name, values[name], "", "given", _MEANS[name, values[name]], f"--{name}")
+    if values["accumulate"] is not None:
+        why = "the optimizer's step is one of so many batches"
+        yield Assumption("accumulate", values["accumulate"], "batches", "given", why, "--accumulate")

@@ -93,7 +93,7 @@ class Pricer:
                     execution=execution,
                 )
         told = counted(step, self.profile.model) if isinstance(step, Workload) else step
-        phases = pricing.phases_of(told.sums, self.profile.model)
+        phases = pricing.phases_of(told.sums, self.profile.model).once_in(scenario.accumulate or 1)
         estimate = pricing.estimate_of(told.sums, phases, self.profile.model, batch_size)
         stage = stages.training(estimate, 1, 1, self.site, scenario.overhead).stage
         price = Price(stage, tuple(told.cautions()))

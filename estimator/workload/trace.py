@@ -21,7 +21,9 @@ from torch.utils._pytree import tree_map
 
 from estimator.base.budget import Exhausted, too_much_to_trace
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError
+from estimator.workload.execution.accumulation import adding_ops
 from estimator.workload.execution.autocast import autocasting, ready_to_autocast
+from estimator.workload.execution.checkpointing import checkpointed
 from estimator.workload.execution.gradient_scaling import unscaling_ops
 from estimator.workload.execution.settings import EAGER, Execution
 from estimator.workload.execution.trained import stand_ins, trainable_parameters
@@ -77,6 +79,12 @@ def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
         raise _Stopped(error, recorder.entered) from error
 
 
+def _run_backward(loss: Tensor, seed: Tensor) -> None:
+    """`loss.backward(seed)`, but with function modes left on: what a checkpoint calls again is placed and fused too."""
+    engine = torch.autograd.Variable._execution_engine
+    engine.run_backward((loss,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
 def _one_pass(
     module: nn.Module,
     args: tuple[Any, ...],
@@ -97,7 +105,7 @@ def _one_pass(
     if loss is not None:
         seed = torch.ones_like(loss)
         recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
-        loss.backward(seed)  # type: ignore[no-untyped-call]
+        _run_backward(loss, seed)
     elif trainable:
         recorder.guesses.note("no backward pass: no output of the model depends on a trained parameter")
 
@@ -254,14 +262,19 @@ def trace(
     """
     torch_dtype: torch.dtype = getattr(torch, dtype)
     trainable = trainable_parameters(module, freeze) if optimizer else None
-    with module_mode(module, training=optimizer is not None), ready_to_autocast(execution.autocast):
+    with (
+        module_mode(module, training=optimizer is not None),
+        ready_to_autocast(execution.autocast),
+        checkpointed(module, wanted=execution.checkpointing and trainable is not None),
+    ):
         recorder = _traced(module, inputs, trainable, torch_dtype, execution)
     ops = with_stored_weights(recorder.ops, module, torch_dtype.itemsize)
     if optimizer and trainable:
         steps = list(optimizer_ops(module, trainable, optimizer, torch_dtype))
         scaled = execution.autocast is not None and execution.autocast.scaler
+        ops += adding_ops(steps, execution.accumulate, torch_dtype.itemsize)
         ops += [*unscaling_ops(steps), *steps] if scaled else steps
     uncovered = dict(recorder.uncovered)
     told, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
     calls, loss = recorder.module_calls, recorder.loss
-    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, told, loss, bound, fused)
+    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, told, loss, bound, fused, execution.accumulate)

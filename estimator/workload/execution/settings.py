@@ -24,9 +24,15 @@ class Autocast:
 
 @dataclass(frozen=True)
 class Execution:
-    """`autocast` is None where every op runs in the dtype of its inputs."""
+    """`autocast` is None where every op runs in the dtype of its inputs.
+
+    `checkpointing`: a training runs the forward pass of each block (`checkpointing.blocks_of`) again in its backward
+    pass. `accumulate`: its optimizer runs once in so many batches, over the sum of their gradients.
+    """
 
     autocast: Autocast | None = None
+    checkpointing: bool = False
+    accumulate: int = 1
 
 
 EAGER = Execution()

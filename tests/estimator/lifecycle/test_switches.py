@@ -34,7 +34,7 @@ def test_autocast_is_spelled_as_dtypes_are(spelled, meant):
     assert Scenario(autocast=spelled).autocast == meant
 
 
-@pytest.mark.parametrize("wrong", [{"autocast": "float32"}, {"autocast": "int8"}, {"autocast": ""}])
+@pytest.mark.parametrize("wrong", [{"autocast": "float32"}, {"autocast": ""}, {"checkpointing": "some"}])
 def test_positions_that_a_switch_has_not(wrong):
     with pytest.raises(ScenarioError, match="is one of none, "):
         Scenario(**wrong)
@@ -72,6 +72,31 @@ def test_a_gpu_and_a_cpu_have_lists_of_their_own():
         for hardware in (GPU, "i9-9900k")
     }
     assert norms == {GPU: {"float32"}, "i9-9900k": {"bfloat16"}}
+
+
+def _deep():
+    def block():
+        return nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64))
+
+    return on_meta(lambda: nn.Sequential(*[block() for _ in range(4)]))
+
+
+def test_checkpointing_costs_more_in_training_and_nothing_in_inference():
+    plain, again = (estimate(_deep(), Scenario(hardware=GPU, checkpointing=c)) for c in ("none", "full"))
+    assert again.training.stage.energy_j.value > plain.training.stage.energy_j.value
+    assert again.inference.energy_j == plain.inference.energy_j
+    (told,) = _told(again, "checkpointing")
+    assert (told.value, told.status, told.flag) == ("full", "given", "--checkpointing")
+
+
+def test_accumulation_spares_steps_of_the_optimizer():
+    wide = on_meta(lambda: nn.Sequential(*[nn.Linear(4096, 4096) for _ in range(4)]))
+    plain, summed = (estimate(wide, Scenario(hardware=GPU, accumulate=n)) for n in (1, 8))
+    assert summed.training.stage.energy_j.value < plain.training.stage.energy_j.value
+    (told,) = _told(summed, "accumulate")
+    assert (told.value, told.unit, told.status) == (8, "batches", "given")
+    with pytest.raises(ScenarioError, match="--accumulate is a whole number from 1 up"):
+        Scenario(accumulate=0)
 
 
 def test_autocast_is_swept():

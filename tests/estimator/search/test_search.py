@@ -51,7 +51,15 @@ def test_structural_duplicates_are_priced_once():
 
 
 @pytest.mark.parametrize(
-    "options", [{"freeze": ("0",)}, {"overhead": 0.8}, {"dtype": "bfloat16"}, {"devices": 4}, {"autocast": "bf16"}]
+    "options",
+    [
+        {"freeze": ("0",)},
+        {"overhead": 0.8},
+        {"dtype": "bfloat16"},
+        {"devices": 4},
+        {"autocast": "bf16"},
+        {"accumulate": 4},
+    ],
 )
 def test_the_scenario_holds_for_candidates_too(options):
     net, scenario = mlp(10, 8, 16, 3), Scenario(samples=32, epochs=1, **options)
