@@ -256,7 +256,7 @@ def table(cases: Sequence[Asked], found: Sequence[Reached]) -> str:
 
 def held_out(directory: Path) -> list[tuple[LeftOut, list[HeldOut]]]:
     """Every row of `directory`, its device left out, and its network."""
-    rows, others = list(read(directory)), beside.read(directory, limited=None)
+    rows, others = list(read(directory)), beside.read(directory)
     gpus, cpus = ([row for row in rows if kind_of(row) == kind] for kind in ("gpu", "cpu"))
     return [
         ("device", devices_left_out([*gpus, *others], "gpu")),

@@ -39,6 +39,22 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         "--no-batch", is_flag=True, help="The input has no batch dimension (a graph, a cloud): a step is one sample."
     ),
     "dtype": click.option("--dtype", metavar="|".join(DTYPES), help=_DTYPE),
+    "autocast": click.option(
+        "--autocast",
+        metavar="bfloat16|float16",
+        help="Weights in float32, products in this dtype, as `torch.autocast`.  [default: none]",
+    ),
+    "checkpointing": click.option(
+        "--checkpointing",
+        metavar="full",
+        help="Run the forward pass of repeated blocks again in the backward pass.  [default: none]",
+    ),
+    "accumulate": click.option(
+        "--accumulate",
+        type=integer,
+        metavar="N",
+        help="Batches in one step of the optimizer.  [default: 1]",
+    ),
     "optimizer": click.option(
         "--optimizer", metavar="|".join(OPTIMIZER_NAMES), help="Of the training.  [default: adam]"
     ),

@@ -179,7 +179,7 @@ def relaid_bytes(op: Op) -> int:
 
 def freed_bytes(op: Op) -> int:
     """Bytes that an optimizer's step gives back: the gradient, and mapped memory of temporaries; 0 for other ops."""
-    if op.phase != "optimizer":
+    if op.name not in OPTIMIZERS:
         return 0
     return sum(map(prod, op.outputs)) * _ITEMSIZE.get(op.dtype, 4) + fresh_bytes(op)
 

@@ -10,6 +10,7 @@ from typing import Any
 from estimator.base.errors import ScenarioError
 from estimator.base.facts import Assumption
 from estimator.hardware.settings import HOSTS, LOOPS, TF32_CLASSES, Settings
+from estimator.lifecycle import switches
 from estimator.lifecycle.spellings import dtype_of, optimizer_of
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -52,6 +53,8 @@ class Scenario:
     "datacenter", or one of `WHERE` that has no building around it, whose PUE is 1; `host_share` is what the rest of the
     node draws over what the device does. `dtype` and `optimizer` are understood in their common
     spellings too (`bf16`, `SGD`; `estimator.lifecycle.spellings`), and kept as torch and this package call them.
+    How the model is run, `autocast`, `checkpointing` and `accumulate` say (`estimator.lifecycle.switches`): the last is
+    the number of batches, of `batch_size` each, whose gradients are summed before the optimizer's step.
 
     Raises `ScenarioError` where a value is out of its range.
     """
@@ -63,6 +66,9 @@ class Scenario:
     inputs: tuple[str, ...] = ()
     no_batch: bool = False
     dtype: str | None = None
+    autocast: str | None = None
+    checkpointing: str | None = None
+    accumulate: int | None = None
     optimizer: str | None = None
     freeze: tuple[str, ...] = ()
     overhead: float | None = None
@@ -90,7 +96,7 @@ class Scenario:
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz", "power_limit"):
             _check_amount(name, getattr(self, name))
-        for name in ("batch_size", "inference_batch_size", "devices", "trials"):
+        for name in ("batch_size", "inference_batch_size", "accumulate", "devices", "trials"):
             value = getattr(self, name)
             _check_whole(name, value)
             object.__setattr__(self, name, None if value is None else int(value))
@@ -99,6 +105,7 @@ class Scenario:
             object.__setattr__(self, name, None if value is None else spelled(str(value)))
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
+        self._settle_switches()
         self._check_batch()
         if self.overhead is not None and not (_is_number(self.overhead) and 0 <= self.overhead < 1):
             raise ScenarioError(
@@ -130,6 +137,11 @@ class Scenario:
             raise ScenarioError("--no-batch says that a step is one sample; leave out the batch sizes above 1.")
         if self.no_batch and any("B" in text.rpartition("=")[2] for text in self.inputs):
             raise ScenarioError("--no-batch says that no size is a batch; leave out the B in --input.")
+
+    def _settle_switches(self) -> None:
+        for name in switches.CHOICES:
+            object.__setattr__(self, name, switches.settled(name, getattr(self, name)))
+        switches.check(vars(self))
 
     def value_of(self, name: str) -> Any:
         """What the user said, else the default."""
@@ -176,6 +188,7 @@ class Scenario:
                 yield Assumption(name, default, unit, "default", source, _option(name))
             else:
                 yield _given(name, given, unit)
+        yield from switches.given(vars(self))
         if self.freeze:
             yield _given("freeze", " ".join(self.freeze), "")
         if self.channels_last:

@@ -15,7 +15,7 @@ from estimator.base.facts import Assumption, AssumptionStatus
 from estimator.energy.uncertainty import CONFIDENCE, Interval
 from estimator.hardware import selection, settings
 from estimator.hardware.profile import HardwareProfile
-from estimator.lifecycle import choices
+from estimator.lifecycle import choices, switches
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.stages import Stage
 from estimator.search import workers
@@ -25,7 +25,7 @@ from estimator.search.simulate import TrialCost
 from estimator.search.workers import Lost, Result
 
 _TAIL = (1 - CONFIDENCE) / 2
-_SCENARIO = ("epochs", "samples", "batch_size", "dtype", "optimizer", "devices", "freeze", "overhead")
+_SCENARIO = ("epochs", "samples", "batch_size", "dtype", "optimizer", "devices", "freeze", "overhead", *switches.NAMES)
 
 
 class SearchError(JoulecastError):

@@ -21,9 +21,11 @@ from estimator.search.signature import Signatures, Structure
 from estimator.search.told import Counted, added, counted, merged
 from estimator.sources import LoadedModel
 from estimator.sources.inputs import InputSpec, build_inputs
+from estimator.workload.execution.settings import EAGER
+from estimator.workload.execution.trained import trainable_parameters
 from estimator.workload.modes import module_mode
 from estimator.workload.ops import Workload
-from estimator.workload.trace import FAILURES, TraceInputs, trace, trainable_parameters
+from estimator.workload.trace import FAILURES, TraceInputs, trace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,12 +80,20 @@ class Pricer:
             last = scenario.channels_last
             built = build_inputs(specs, batch_size, getattr(torch, dtype), channels_last=last)
             inputs = TraceInputs(*built, batch_size)
-            step = self._composed(model.module, dtype, structure, inputs)
+            execution = choices.execution_of(scenario, on_gpu=self.profile.model.asynchronous)
+            step = self._composed(model.module, dtype, structure, inputs) if execution == EAGER else None
             if step is None:
                 self.whole += 1
-                step = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=scenario.freeze)
+                step = trace(
+                    model.module,
+                    inputs,
+                    dtype=dtype,
+                    optimizer=optimizer,
+                    freeze=scenario.freeze,
+                    execution=execution,
+                )
         told = counted(step, self.profile.model) if isinstance(step, Workload) else step
-        phases = pricing.phases_of(told.sums, self.profile.model)
+        phases = pricing.phases_of(told.sums, self.profile.model).once_in(scenario.accumulate or 1)
         estimate = pricing.estimate_of(told.sums, phases, self.profile.model, batch_size)
         stage = stages.training(estimate, 1, 1, self.site, scenario.overhead).stage
         price = Price(stage, tuple(told.cautions()))
