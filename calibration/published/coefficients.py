@@ -180,9 +180,14 @@ STATED: Mapping[DeviceKind, Mapping[str, Fact]] = {
 }
 """Coefficients that the rows cannot tell, with their sources."""
 
-_NODE = dict.fromkeys(
-    ("host_share", "host_spread", "energy_spread", "duration_spread", "training_spread", "launch_spread"), 0.0
-)  # no part of a device's own joules
+_UNSPREAD = dict.fromkeys(
+    (
+        *("host_share", "host_spread", "energy_spread", "duration_spread", "training_spread", "launch_spread"),
+        *("amd_spread", "apple_spread", "intel_spread"),
+    ),
+    0.0,
+) | {"apple_share": 1.0}
+"""What is no part of a device's own joules, or is told from rows that are not fitted (`published.vendors`)."""
 
 
 def kind_of(row: Row) -> DeviceKind:
@@ -210,7 +215,7 @@ class Machine:
         model = {**model, **{name: slower * model[name] for name in ("launch_s", "module_call_s") if name in model}}
         device = catalogue.find(self.rows[0].device)
         stated = {name: fact.value for name, fact in STATED[device.kind].items()}
-        return self.predict_with(from_datasheet(device, {**stated, **_NODE, **model}, self.rows[0].clock_hz).model)
+        return self.predict_with(from_datasheet(device, {**stated, **_UNSPREAD, **model}, self.rows[0].clock_hz).model)
 
     def predict_with(self, model: EnergyModel) -> tuple[Floats, Floats]:
         """The same on the machine that `model` describes, waiting for the rows' data loader included.

@@ -98,6 +98,12 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         metavar="|".join(TF32_CLASSES),
         help="float32 arithmetic that may run in TF32.  [default: convolutions, as in PyTorch]",
     ),
+    "cores": click.option(
+        "--cores",
+        type=float,
+        metavar="N",
+        help="Cores of a CPU that the work may use.  [default: all; here, those that this process may use]",
+    ),
     "channels_last": click.option(
         "--channels-last", is_flag=True, help="Pictures and weights in memory with their channels last."
     ),

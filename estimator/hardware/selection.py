@@ -12,7 +12,7 @@ from estimator.hardware.calibrated import profile_from
 from estimator.hardware.calibrated_machine import CalibratedMachine
 from estimator.hardware.datasheet import from_datasheet, profile_of
 from estimator.hardware.profile import HardwareProfile
-from estimator.hardware.settings import AS_IT_IS, Settings, as_set
+from estimator.hardware.settings import AS_IT_IS, Settings, as_set, on_cores
 
 _FLAG = "--hardware"
 _CLOCK = "--clock-mhz"
@@ -36,6 +36,14 @@ def _calibrated(present: Sequence[machine.Seen]) -> HardwareProfile | None:
     return None
 
 
+def _here(profile: HardwareProfile) -> tuple[HardwareProfile, str]:
+    """The part of this machine's CPU that this process may use, and what says so; a GPU as it is."""
+    cores = machine.usable_cores() if profile.cores is not None else None
+    if cores is None or profile.cores is None or cores >= profile.cores:
+        return profile, ""
+    return on_cores(profile, cores), f"; {cores:g} of its {profile.cores:g} cores may be used here"
+
+
 def _detected(clock_hz: float | None) -> tuple[HardwareProfile, Assumption]:
     """The device of this machine: as calibrated, else by its name; a middling one where the catalogue has none."""
     present = machine.present()
@@ -45,15 +53,15 @@ def _detected(clock_hz: float | None) -> tuple[HardwareProfile, Assumption]:
         return calibrated, Assumption("hardware", calibrated.name, "", "detected", source, _FLAG)
     device, seen = machine.detect(present)
     if device is not None and seen is not None:
-        profile = profile_of(device, clock_hz)
+        profile, part = _here(profile_of(device, clock_hz))
         passed = ", ".join(other.name for other in present[: present.index(seen)])
         source = f"found here: {seen.name}" + (f" (not in the catalogue: {passed})" if passed else "")
-        source += f"; {profile.source}" if profile.status == "published" else ""
+        source += part + (f"; {profile.source}" if profile.status == "published" else "")
         return profile, Assumption("hardware", profile.name, "", "detected", source, _FLAG)
     kind = seen.kind if seen else "cpu"
-    profile = from_datasheet(catalogue.generic(kind), None, clock_hz)
+    profile, part = _here(from_datasheet(catalogue.generic(kind), None, clock_hz))
     why = f"the {kind.upper()} {seen.name!r} is not in the catalogue" if seen else "no device was recognised here"
-    source = f"{why}; medians of its {kind.upper()}s; name a like one with {_FLAG}"
+    source = f"{why}; medians of its {kind.upper()}s{part}; name a like one with {_FLAG}"
     return profile, Assumption("hardware", profile.name, "", "default", source, _FLAG)
 
 

@@ -12,7 +12,7 @@ from estimator.energy.columns import OpClass
 from estimator.energy.model import CONVOLUTIONS, EnergyModel
 from estimator.hardware.profile import HardwareProfile
 
-LIMIT, HOST, TF32, LOOP = "--power-limit", "--host", "--tf32", "--optimizer-loop"
+LIMIT, HOST, TF32, LOOP, CORES = "--power-limit", "--host", "--tf32", "--optimizer-loop", "--cores"
 
 LEAST_LIMIT = 0.25
 """Of a board's own power limit: drivers allow no lower one (nvidia-smi's "Min Power Limit" is 100 of 250 to 400 W)."""
@@ -40,6 +40,10 @@ LOOPS = ("foreach", "single", "fused")
 """How an optimizer goes over parameters (torch.optim): many a kernel, one by one, or all of its step in one kernel."""
 
 
+BANDWIDTH_OF_A_CORE = 2.0
+"""Over its share of the socket's memory bandwidth, which a few cores fill: what one core reaches of it (a default)."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the user says of how the machine is set up; None: as it is by itself.
@@ -53,6 +57,7 @@ class Settings:
     host: str | None = None
     tf32: str | None = None
     optimizer_loop: str | None = None
+    cores: float | None = None
 
 
 AS_IT_IS = Settings()
@@ -64,7 +69,12 @@ def as_set(profile: HardwareProfile, settings: Settings) -> HardwareProfile:
     Raises `HardwareError` where the machine cannot be set so.
     """
     model = profile.model
-    for flag, given in ((HOST, settings.host), (TF32, settings.tf32), (LOOP, settings.optimizer_loop)):
+    for flag, given in (
+        (HOST, settings.host),
+        (TF32, settings.tf32),
+        (LOOP, settings.optimizer_loop),
+        (CORES, settings.cores),
+    ):
         if given is not None and profile.calibrated:
             raise HardwareError(
                 f"{profile.title} was calibrated with its own host and PyTorch's defaults: leave {flag} away, or name "
@@ -79,6 +89,8 @@ def as_set(profile: HardwareProfile, settings: Settings) -> HardwareProfile:
     if settings.optimizer_loop == "single":
         model = replace(model, launching=replace(model.launching, tensors_per_optimizer_launch=1))
     profile = replace(profile, model=model)
+    if settings.cores is not None:
+        profile = on_cores(profile, settings.cores)
     return profile if settings.limit_w is None else _limited(profile, settings.limit_w)
 
 
@@ -89,6 +101,30 @@ def _on_host(profile: HardwareProfile, host: str) -> EnergyModel:
     slower = HOSTS[host].value / launching.launch_s
     launching = replace(launching, launch_s=slower * launching.launch_s, module_call_s=slower * launching.module_call_s)
     return replace(model, launching=launching, spreads=replace(model.spreads, launch=HOST_SPREAD))
+
+
+def on_cores(profile: HardwareProfile, cores: float) -> HardwareProfile:
+    """A part of a CPU: its rates and its watts by the share of its cores, its bandwidth by `BANDWIDTH_OF_A_CORE` more.
+
+    Energies per FLOP and per byte stay. Raises `HardwareError` for a GPU, and for more cores than the CPU has.
+    """
+    if profile.cores is None:
+        raise HardwareError(f"{CORES} is of a CPU, and {profile.title} is none: leave it away.")
+    if not 0 < cores <= profile.cores:
+        raise HardwareError(f"{CORES} of {profile.title} goes up to {profile.cores:g}; {cores:g} does not.")
+    share, model = cores / profile.cores, profile.model
+    rates = {key: share * rate for key, rate in model.rates.flop_per_s.items()}
+    bandwidth = min(1.0, BANDWIDTH_OF_A_CORE * share) * model.memory.bandwidth_bytes_per_s
+    power = model.power
+    model = replace(
+        model,
+        rates=replace(model.rates, flop_per_s=rates),
+        memory=replace(model.memory, bandwidth_bytes_per_s=bandwidth),
+        power=replace(
+            power, static_w=share * power.static_w, active_w=share * power.active_w, limit_w=share * power.limit_w
+        ),
+    )
+    return replace(profile, model=model, cores=cores)
 
 
 def _limited(profile: HardwareProfile, limit_w: float) -> HardwareProfile:
@@ -110,6 +146,8 @@ def said(profile: HardwareProfile, settings: Settings) -> Iterator[Assumption]:
     """What is set up, or left as it is by itself, of a machine that could be set up otherwise."""
     if profile.limited:
         yield Assumption("power limit", profile.model.power.limit_w, "W", "given", LIMIT, LIMIT)
+    if settings.cores is not None:
+        yield Assumption("cores", settings.cores, "", "given", CORES, CORES)
     if profile.calibrated or not profile.model.asynchronous:
         return
     launch_us = 1e6 * profile.model.launching.launch_s

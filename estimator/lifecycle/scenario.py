@@ -46,13 +46,13 @@ class Scenario:
     theirs is a batch (a graph, one cloud of points): a step is one sample. `freeze` holds shell patterns of parameters
     that are not trained. `overhead` forces the share of the training energy that is not the forward pass
     (the paper's 0.8) in place of the traced one. `trials` asks for an architecture search, `inferences` for a
-    lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock, `power_limit` one in W
-    that is set below the board's own; `host`, `tf32` and `optimizer_loop` are as in `estimator.hardware.settings`.
-    `channels_last` says that pictures and weights are kept so. `carbon_intensity` is in gCO2e/kWh and
-    excludes `region`. `pue` is facility energy over IT energy; `where` is
-    "datacenter", or one of `WHERE` that has no building around it, whose PUE is 1; `host_share` is what the rest of the
-    node draws over what the device does. `dtype` and `optimizer` are understood in their common
-    spellings too (`bf16`, `SGD`; `estimator.lifecycle.spellings`), and kept as torch and this package call them.
+    lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock, `power_limit` one in W that is set below
+    the board's own, `cores` are those of a CPU that the work may use; `host`, `tf32` and `optimizer_loop` are as in
+    `estimator.hardware.settings`. `channels_last` says that pictures and weights are kept so. `carbon_intensity` is in
+    gCO2e/kWh and excludes `region`. `pue` is facility energy over IT energy; `where` is "datacenter", or one of `WHERE`
+    that has no building around it, whose PUE is 1; `host_share` is what the rest of the node draws over what the device
+    does. `dtype` and `optimizer` are understood in their common spellings too (`bf16`, `SGD`;
+    `estimator.lifecycle.spellings`), and kept as torch and this package call them.
     How the model is run, `autocast`, `checkpointing` and `accumulate` say (`estimator.lifecycle.switches`): the last is
     the number of batches, of `batch_size` each, whose gradients are summed before the optimizer's step.
 
@@ -82,6 +82,7 @@ class Scenario:
     host: str | None = None
     tf32: str | None = None
     channels_last: bool = False
+    cores: float | None = None
     optimizer_loop: str | None = None
     devices: int | None = None
     region: str | None = None
@@ -94,7 +95,16 @@ class Scenario:
         for name in ("inputs", "freeze"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz", "power_limit"):
+        for name in (
+            "epochs",
+            "samples",
+            "search_epochs",
+            "search_samples",
+            "inferences",
+            "clock_mhz",
+            "power_limit",
+            "cores",
+        ):
             _check_amount(name, getattr(self, name))
         for name in ("batch_size", "inference_batch_size", "accumulate", "devices", "trials"):
             value = getattr(self, name)
@@ -154,11 +164,11 @@ class Scenario:
     def settings(self) -> Settings:
         """How the machine is set up."""
         clock_hz = None if self.clock_mhz is None else 1e6 * self.clock_mhz
-        return Settings(clock_hz, self.power_limit, self.host, self.tf32, self.optimizer_loop)
+        return Settings(clock_hz, self.power_limit, self.host, self.tf32, self.optimizer_loop, self.cores)
 
     def on_chosen_hardware(self) -> Scenario:
         """The same without what a profile holds once it is chosen; the optimizer's loop is part of a trace too."""
-        return replace(self, hardware=None, clock_mhz=None, power_limit=None, host=None, tf32=None)
+        return replace(self, hardware=None, clock_mhz=None, power_limit=None, host=None, tf32=None, cores=None)
 
     @property
     def optimizer_step(self) -> str:

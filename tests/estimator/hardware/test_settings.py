@@ -8,6 +8,7 @@ from estimator import estimate
 from estimator.base.errors import HardwareError
 from estimator.comparing.compare import compare
 from estimator.comparing.sweep import parse_sweep
+from estimator.hardware import machine
 from estimator.hardware.catalogue import find
 from estimator.hardware.datasheet import from_datasheet
 from estimator.hardware.selection import choose, clock_of
@@ -108,3 +109,55 @@ def test_switches_can_be_swept_and_are_said():
         Scenario(tf32="all")
     with pytest.raises(ScenarioError, match="--optimizer-loop is one of foreach, single, fused"):
         Scenario(optimizer_loop="looped")
+
+
+def _tree(root, quota="max 100000", nested="", siblings="0-1"):
+    """What Linux shows of cgroups and of the first core."""
+    group = root / "sys/fs/cgroup/pod/box"
+    group.mkdir(parents=True)
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text("0::/pod/box\n")
+    (root / "sys/fs/cgroup/pod/cpu.max").write_text(quota)
+    if nested:
+        (group / "cpu.max").write_text(nested)
+    topology = root / "sys/devices/system/cpu/cpu0/topology"
+    topology.mkdir(parents=True)
+    (topology / "thread_siblings_list").write_text(siblings + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("quota", "nested", "siblings", "cores"),
+    [
+        ("max 100000", "", "0", 8),  # no quota: the mask's eight
+        ("max 100000", "", "0-1", 4),  # two threads a core
+        ("max 100000", "", "0,32", 4),
+        ("600000 100000", "", "0", 6),  # six cores' worth of time
+        ("600000 100000", "150000 100000", "0", 1.5),  # the tighter one holds
+        ("nonsense", "", "0", 8),
+    ],
+)
+def test_the_cores_that_a_process_may_use(tmp_path, monkeypatch, quota, nested, siblings, cores):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert machine.usable_cores(_tree(tmp_path, quota, nested, siblings)) == cores
+
+
+def test_a_part_of_a_cpu_is_slower_and_draws_less():
+    whole, _ = choose("xeon-w-2155")  # ten cores
+    fifth, _ = choose("xeon-w-2155", Settings(cores=2))
+    of = ("conv", "float32")
+    assert fifth.model.rates.flop_per_s[of] == pytest.approx(whole.model.rates.flop_per_s[of] / 5)
+    assert fifth.model.power.static_w == pytest.approx(whole.model.power.static_w / 5)
+    assert fifth.model.memory.bandwidth_bytes_per_s == pytest.approx(0.4 * whole.model.memory.bandwidth_bytes_per_s)
+    assert fifth.model.rates.energy_per_flop_j == whole.model.rates.energy_per_flop_j
+    for name, cores, why in (("a100", 2, "of a CPU"), ("xeon-w-2155", 11, "goes up to 10")):
+        with pytest.raises(HardwareError, match=why):
+            choose(name, Settings(cores=cores))
+
+
+def test_auto_takes_the_cores_that_it_may_use(monkeypatch):
+    monkeypatch.setattr(machine, "present", lambda: (machine.Seen("cpu", "Intel(R) Xeon(R) W-2155 CPU @ 3.30GHz"),))
+    monkeypatch.setattr(machine, "usable_cores", lambda: 2.0)
+    profile, assumption = choose("auto")
+    assert profile.cores == 2
+    assert "2 of its 10 cores may be used here" in assumption.source
