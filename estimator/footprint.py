@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from estimator.base import budget
 from estimator.base.errors import ModelFileError
 from estimator.base.facts import Assumption
 from estimator.energy import pricing
@@ -171,6 +172,7 @@ def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust:
     return load(model, trust=trust)
 
 
+@budget.spending()
 def estimate(
     model: str | os.PathLike[str] | nn.Module | LoadedModel,
     scenario: Scenario | None = None,
@@ -192,6 +194,8 @@ def estimate(
     )
     site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
+    if loaded.of_file:
+        budget.read_from_file()
     scenario, dtype = choices.with_dtype(loaded, scenario)
     kept = {} if kept is None else kept
 
