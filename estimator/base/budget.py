@@ -25,7 +25,7 @@ FILE_SECONDS = 9.0
 FILE_MEMORY = 0.5e9
 """Bytes of memory to read and trace what a file describes, beside that of the libraries; weights take none of it."""
 
-OWN_MEMORY = 4.0 * 2**30
+OWN_MEMORY = 4e9
 """Bytes of tensors that code of one's own may make where it cannot be built without."""
 
 

@@ -101,7 +101,7 @@ def _dtype_in(config: dict[str, Any]) -> str | None:
 def _model_types() -> list[str]:
     try:
         from transformers import CONFIG_MAPPING
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:
         raise ModelFileError(
             f"reading a Hugging Face model needs transformers ({told(error)}): `pip install transformers`"
         ) from None

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from estimator.base import budget
-from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
-from estimator.base.words import one_line, told
+from estimator.base.errors import ModelFileError
+from estimator.base.words import one_line
 from estimator.sources.choosing import choose, held_models, is_setting, listed
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
@@ -59,6 +59,8 @@ def module_of(program: PickleProgram, spec: str, wanted: str = "") -> tuple[torc
     """
     import torch
 
+    from estimator.sources.building import foreign_code
+
     allowed.check_names(program.globals)
     parts = held_models(program.value, contents.part_of, contents.items_of)
     if not parts:
@@ -72,18 +74,19 @@ def module_of(program: PickleProgram, spec: str, wanted: str = "") -> tuple[torc
             f"`estimate {Path(spec).name}::{inner}"
         )
     place, record, notes = choose(parts, wanted, spec, contents.inside)
-    try:
-        module = _Rebuild().value(record)
-        if not isinstance(module, torch.nn.Module):
-            raise ModelFileError(no_module_message(record, Path(spec).name))
-        _check_tree(module, {})
-    except RecursionError:
-        raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
-    except FOREIGN_ERRORS as error:
-        raise ModelFileError(
-            f"the layers in the file do not fit the installed libraries ({told(error)}): save the model with the same "
+    with foreign_code(
+        lambda why: (
+            f"the layers in the file do not fit the installed libraries ({why}): save the model with the same "
             f"versions, or as a .pt2 with `{EXPORT_LINE}`"
-        ) from error
+        )
+    ):
+        try:
+            module = _Rebuild().value(record)
+            if not isinstance(module, torch.nn.Module):
+                raise ModelFileError(no_module_message(record, Path(spec).name))
+            _check_tree(module, {})
+        except RecursionError:
+            raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
     return module, place, notes
 
 
