@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from estimator.base.errors import JoulecastError
+from estimator.base.words import printable
+from estimator.commands.limits import limit_option
 from profilers.errors import MeterError
 
 
@@ -20,7 +22,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except (JoulecastError, MeterError) as error:
-            click.echo(f"{ctx.info_name}: {error}", err=True)
+            click.echo(f"{ctx.info_name}: {printable(error)}", err=True)
             ctx.exit(2)
 
 
@@ -108,6 +110,7 @@ def calibrate_command(
 @click.option(
     "--optimizer", default="adam", type=click.Choice(["sgd", "momentum", "adam", "adamw"]), help="[default: adam]"
 )
+@limit_option
 @_wait
 @click.option("--allow-busy", is_flag=True, help="Measure on a busy machine all the same.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")

@@ -5,6 +5,7 @@ footprint = estimate("model.pt", Scenario(epochs=10, samples=100_000))
 print(footprint.training.stage.energy_kwh)
 
 `register_flops` tells the FLOPs of an operator of your own, which is named as not counted otherwise.
+`with limited(seconds=60):` sets how much reading and tracing one model may take, as `--limit` does.
 
 Public, and kept from version to version: the names in `__all__`, the command line, and the JSON of `to_dict`
 (docs/json.md). All other modules are rooms of the house (docs/architecture.md) and may move.
@@ -16,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from estimator.base.budget import limited
     from estimator.base.errors import JoulecastError
     from estimator.footprint import Footprint, estimate
     from estimator.lifecycle.scenario import Scenario
@@ -27,11 +29,12 @@ _WHERE = {
     "Footprint": "estimator.footprint",
     "Scenario": "estimator.lifecycle.scenario",
     "JoulecastError": "estimator.base.errors",
+    "limited": "estimator.base.budget",
     "to_dict": "estimator.report.contract",
     "register_flops": "estimator.workload.registered",
 }
 
-__all__ = ["Footprint", "JoulecastError", "Scenario", "estimate", "register_flops", "to_dict"]
+__all__ = ["Footprint", "JoulecastError", "Scenario", "estimate", "limited", "register_flops", "to_dict"]
 
 
 def __getattr__(name: str) -> Any:

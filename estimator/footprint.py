@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from estimator.base import budget
 from estimator.base.errors import ModelFileError
 from estimator.base.facts import Assumption
 from estimator.energy import pricing
@@ -176,6 +177,7 @@ def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust:
     return load(model, trust=trust)
 
 
+@budget.spending()
 def estimate(
     model: str | os.PathLike[str] | nn.Module | LoadedModel,
     scenario: Scenario | None = None,
@@ -195,6 +197,8 @@ def estimate(
     profile, hardware_assumption = selection.choose(scenario.value_of("hardware"), scenario.settings, hardware)
     site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
+    if loaded.of_file:
+        budget.read_from_file()
     scenario, dtype = choices.with_dtype(loaded, scenario)
     kept = {} if kept is None else kept
     traced = partial(workload_of, on_gpu=profile.model.asynchronous, kept=kept)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from estimator.base.words import printable
+from estimator.commands.limits import limit_option
 from estimator.commands.options import scenario_options, strict_option
 
 
@@ -27,6 +28,7 @@ from estimator.commands.options import scenario_options, strict_option
     "--sweep", "sweeps", multiple=True, metavar="OPTION=A,B", help="Each value of an option in turn; repeatable."
 )
 @strict_option
+@limit_option
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the numbers as CSV, or print them where FILE is -.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model files to run. Only for files you made.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from estimator.commands.limits import limit_option
 from estimator.commands.options import scenario_options, strict_option
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _LAYERS_SHOWN = 5
 @click.option("--top", type=click.IntRange(min=0), default=None, metavar="N", help="Layers shown.  [default: 5]")
 @click.option("--cross-check", is_flag=True, help="Our FLOPs beside fvcore's and torch's own counter.")
 @strict_option
+@limit_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
 @click.option(
@@ -68,12 +70,13 @@ def model_command(
     early.check(scenario, model)
     arguments_given = given(arguments, checkpoint)
     with stdout_to_stderr():  # it is the answer's alone
+        from estimator.base.budget import spending
         from estimator.footprint import estimate
         from estimator.inputs.chosen import chosen_inputs
         from estimator.inputs.guessed import refuse_guesses
         from estimator.sources.building import offline_and_quiet
 
-        with offline_and_quiet():
+        with offline_and_quiet(), spending():
             loaded = load(model, trust=trust, given=arguments_given)
             footprint = estimate(loaded, scenario)
             if strict:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from estimator.base.errors import JoulecastError
+from estimator.commands.limits import limit_option
 from estimator.commands.options import scenario_options
 from estimator.commands.values import integer
 
@@ -46,6 +47,7 @@ _NOT_OF_A_SEARCH = frozenset({"search_epochs", "search_samples", "inferences", "
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a line of JSON per trial."
 )
+@limit_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.pass_context
 def search_command(ctx: click.Context, /, space: str, as_json: bool, **options: Any) -> None:

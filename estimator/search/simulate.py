@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from estimator.base.budget import spending
 from estimator.base.errors import JoulecastError
 from estimator.energy.uncertainty import Interval
 from estimator.search.curves import World
@@ -78,8 +79,9 @@ class Simulation:
         number = unit.first + trial.number
         state: State
         try:
-            made = candidate(self.build, trial, self.plan.scenario)
-            price = self.pricer.price(made.model, made.batch_size)
+            with spending():
+                made = candidate(self.build, trial, self.plan.scenario)
+                price = self.pricer.price(made.model, made.batch_size)
         except (JoulecastError, optuna.TrialPruned) as error:
             failed = isinstance(error, JoulecastError)
             state, why = ("failed", str(error)) if failed else ("pruned", "")

@@ -7,10 +7,11 @@ counts when its result arrives, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
+from estimator.base.budget import Limits, limited, limits
 from estimator.base.errors import ScenarioError
 from estimator.search.plan import Plan, Unit
 from estimator.search.simulate import Simulation, TrialCost
@@ -35,12 +36,16 @@ class Lost:
     why: str
 
 
-def run_unit(search: str, plan: Plan, unit: Unit) -> Result:
-    """Simulate one unit in a worker, which keeps what it learned for the next one of the same `search`."""
-    if search not in _ready:
-        _ready.clear()
-        _ready[search] = Simulation(plan)
-    return unit, _ready[search].run(unit)
+def run_unit(search: str, plan: Plan, unit: Unit, limits: Limits) -> Result:
+    """Simulate one unit in a worker, which keeps what it learned for the next one of the same `search`.
+
+    `limits` are those of the process that asks for it.
+    """
+    with limited(**asdict(limits)):
+        if search not in _ready:
+            _ready.clear()
+            _ready[search] = Simulation(plan)
+        return unit, _ready[search].run(unit)
 
 
 def here(plan: Plan, units: Sequence[Unit], told: Told) -> Iterator[Result]:
@@ -62,7 +67,7 @@ def with_joblib(plan: Plan, units: Sequence[Unit], jobs: int, note: Note, attemp
     missing, search = dict.fromkeys(units), uuid4().hex
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     try:
-        for unit, costs in parallel(delayed(run_unit)(search, plan, unit) for unit in units):
+        for unit, costs in parallel(delayed(run_unit)(search, plan, unit, limits()) for unit in units):
             del missing[unit]
             yield unit, costs
         return
@@ -97,7 +102,7 @@ def with_dask(plan: Plan, units: Sequence[Unit], address: str, note: Note) -> It
         seen, search = _workers(client), uuid4().hex
         if not seen:
             note(f"--dask {address} has no workers yet; start some, `dask worker {address}`")
-        futures = {client.submit(run_unit, search, plan, unit, pure=False): unit for unit in units}
+        futures = {client.submit(run_unit, search, plan, unit, limits(), pure=False): unit for unit in units}
         for future in as_completed(list(futures)):  # type: ignore[no-untyped-call]
             unit, present = futures.pop(future), _workers(client)
             if seen - present:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from estimator.base import budget
 from estimator.base.errors import ModelFileError
 from estimator.base.words import one_line
 from estimator.sources.choosing import one_model_alone, split
@@ -51,10 +53,13 @@ def load(spec: str, *, trust: bool = False, given: Given | None = None) -> Loade
     `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). Where a pickle or code gives
     several models, `::` names one (`gan.pt::generator`, `list.pt::0`). `trust` allows the code inside TorchScript
     archives and Hugging Face directories to run; `given` are the arguments for code of the user's own. Raises
-    `ModelFileError`, one sentence with the remedy.
+    `ModelFileError`, one sentence with the remedy, also where reading takes more than `estimator.base.budget` allows.
     """
-    with _told_briefly():
-        return _load(spec, trust=trust, given=given)
+    with _told_briefly(), budget.spending():
+        loaded = _load(spec, trust=trust, given=given)
+        budget.check("layers", sum(1 for _ in loaded.module.modules()))
+        budget.check("parameters", sum(parameter.numel() for parameter in loaded.module.parameters()))
+    return loaded
 
 
 def check(spec: str) -> None:
@@ -100,7 +105,7 @@ def _load(spec: str, *, trust: bool, given: Given | None) -> LoadedModel:
             "function, `file.py:Net`"
         )
     if _exists(spec):
-        return _load_path(Path(spec), part, trust=trust)
+        return _of_file(Path(spec), part, trust=trust)
     if named := _NAMED.fullmatch(spec):
         if part:
             raise one_model_alone(spec, part)
@@ -142,6 +147,14 @@ def _nothing_there(spec: str) -> ModelFileError:
     return ModelFileError(f"{missing}: {suggestion(spec) or _FORMS}")
 
 
+def _of_file(path: Path, part: str, *, trust: bool) -> LoadedModel:
+    """The model of a file or directory, whose sizes are only believed as far as the limits for files allow."""
+    if trust:
+        return _load_path(path, part, trust=True)
+    budget.read_from_file()
+    return replace(_load_path(path, part, trust=False), of_file=True)
+
+
 def _load_path(path: Path, part: str, *, trust: bool) -> LoadedModel:
     if path.is_dir() or path.name == "config.json":
         from estimator.sources.libraries.huggingface import load_directory
@@ -165,7 +178,7 @@ def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:
         from estimator.sources.libraries import huggingface
 
         if library == "diffusers" or Path(name).is_dir():
-            return huggingface.load_directory(Path(name), trust=trust)
+            return _of_file(Path(name), "", trust=trust)
         return huggingface.load_model_type(name)
     if library == "mlp":
         from estimator.sources.mlp import load_mlp

@@ -11,32 +11,26 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from estimator.base.budget import limited_calls
+from estimator.base import budget
 from estimator.base.errors import FOREIGN_ERRORS, JoulecastError, ModelFileError
 from estimator.base.words import told
 from estimator.sources.inputs import lazy_layers
 from estimator.sources.quantized_layers import with_plain_layers
-
-MAX_CPU_BYTES = 4 * 2**30
-"""How much a model that cannot be built on the meta device may allocate on the CPU."""
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 Built = TypeVar("Built")
 
 
-class TooLargeForCpu(MemoryError):
-    """A model that has to be built on the CPU is larger than `MAX_CPU_BYTES`."""
-
-
-class _AllocationLimit(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses to create tensors of more than `MAX_CPU_BYTES` in all, before they are created."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._bytes = 0
+class _CountedTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Charges the bytes of tensors that are created elsewhere than on meta, before they are created."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -44,9 +38,7 @@ class _AllocationLimit(TorchDispatchMode):  # type: ignore[no-untyped-call]
             shapes = None
             with contextlib.suppress(NotImplementedError):  # a quantized tensor: the larger one before it was counted
                 shapes = func(*args, **{**kwargs, "device": "meta"})
-            self._bytes += shapes.nbytes if isinstance(shapes, torch.Tensor) else 0
-            if self._bytes > MAX_CPU_BYTES:
-                raise TooLargeForCpu(f"building it takes more than {MAX_CPU_BYTES // 2**30} GiB on the CPU")
+            budget.made("memory", shapes.nbytes if isinstance(shapes, torch.Tensor) else 0)
         return func(*args, **kwargs)
 
 
@@ -85,44 +77,50 @@ def offline_and_quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def limited_allocation() -> Iterator[None]:
-    """Tensors created inside take at most `MAX_CPU_BYTES`."""
-    with _AllocationLimit():
-        yield
+def counted() -> Iterator[None]:
+    """Layers, parameters and tensors on the CPU that are made inside are charged to the budget of the model."""
+
+    def layer(module: torch.nn.Module, name: str, part: torch.nn.Module | None) -> None:
+        budget.made("layers")
+
+    def parameter(module: torch.nn.Module, name: str, value: torch.nn.Parameter | None) -> None:
+        budget.made("parameters", 0 if value is None or is_lazy(value) else value.numel())
+
+    hooks = register_module_module_registration_hook(layer), register_module_parameter_registration_hook(parameter)
+    try:
+        with budget.spending(), _CountedTensors():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextlib.contextmanager
 def foreign_code(say: Callable[[str], str]) -> Iterator[None]:
     """The one place where a library builds what a file asks for: whatever it raises becomes the sentence of `say`.
 
-    Libraries have errors of their own (a validation of settings, of fields, of versions) that no list can know. Our own
-    faults, outside of it, stay tracebacks.
+    Libraries have errors of their own (a validation of settings, of fields, of versions) that no list can know, and may
+    exit. Our own faults, outside of it, stay tracebacks.
     """
     try:
         with offline_and_quiet():
             yield
     except JoulecastError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelFileError(say(told(error))) from error
 
 
 def on_meta(make: Callable[[], Built]) -> Built:
     """What `make` returns under `torch.device("meta")`; made on the CPU where it needs the values of tensors."""
     try:
-        with torch.device("meta"), limited_allocation():
+        with torch.device("meta"), counted():
             return make()
     except FOREIGN_ERRORS as error:
         if not isinstance(error, NotImplementedError) and "meta" not in str(error).lower():
             raise
-    with torch.device("cpu"), limited_allocation():
+    with torch.device("cpu"), counted():
         return make()
-
-
-def on_meta_in_budget(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-    """The model that `make` builds from the settings of a file, in no more calls than any model that is used takes."""
-    with limited_calls():
-        return to_meta(on_meta(make))
 
 
 def to_meta(module: torch.nn.Module) -> torch.nn.Module:

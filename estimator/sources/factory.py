@@ -26,7 +26,7 @@ from estimator.base.errors import ModelFileError
 from estimator.base.reading import read_bytes
 from estimator.base.words import one_line, told
 from estimator.sources.arguments import NOTHING, Given, bound
-from estimator.sources.building import limited_allocation, offline_and_quiet, on_meta, to_meta
+from estimator.sources.building import counted, offline_and_quiet, on_meta, to_meta
 from estimator.sources.choosing import Part, choose, held_models
 from estimator.sources.inputs import InputSpec
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
@@ -75,7 +75,7 @@ def named_by(spec: str) -> Any:
     """What `file.py:name` or `package.module:name` names; the user's own code is run to find it."""
     where, _, attribute = spec.rpartition(":")
     allow_torchvision_without_its_extension()
-    with limited_allocation(), users_code(where):
+    with counted(), users_code(where):
         source = _module_of_file(Path(where)) if where.endswith(".py") else _module_of_package(where)
     return _attribute(source, attribute, where)
 

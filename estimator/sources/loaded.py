@@ -31,6 +31,7 @@ class LoadedModel:
     `fixed_batch` is the only batch size at which an export with a static batch dimension can be traced; `notes` are
     sentences about what of the source was left out. `dtype` is the number format that the model's
     settings name, in their own spelling, which need not be one that can be priced; None where they name none.
+    `of_file` says that its sizes are the word of a file, for which seconds and memory are limited (`base/budget.py`).
     """
 
     module: torch.nn.Module
@@ -41,3 +42,4 @@ class LoadedModel:
     fixed_batch: int | None = None
     notes: tuple[str, ...] = ()
     dtype: str | None = None
+    of_file: bool = False

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
-from estimator.base.words import told
-from estimator.sources.building import offline_and_quiet
+from estimator.base.errors import ModelFileError
+from estimator.sources.building import foreign_code
 from estimator.sources.loaded import EXPORT_LINE, LoadedModel
 
 
@@ -72,11 +71,7 @@ def load_torchscript(path: Path, *, trust: bool) -> LoadedModel:
             f"{path.name} is a TorchScript archive, whose code runs as soon as it is loaded: save the model as data "
             f"with `{EXPORT_LINE}`, or say `--trust` if you made the file yourself"
         )
-    try:
-        with offline_and_quiet():
-            module = ScriptedModule(torch.jit.load(str(path), map_location="meta"))  # type: ignore[no-untyped-call]
-    except FOREIGN_ERRORS as error:
-        raise ModelFileError(
-            f"torch cannot load the TorchScript archive {path.name} ({told(error)}): save it again"
-        ) from error
+    with foreign_code(lambda why: f"torch cannot load the TorchScript archive {path.name} ({why}): save it again"):
+        script = torch.jit.load(str(path), map_location="meta")  # type: ignore[no-untyped-call]
+    module = ScriptedModule(script)
     return LoadedModel(module, path.stem, "TorchScript")

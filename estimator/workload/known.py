@@ -7,6 +7,7 @@ elements follow from constants alone are computed beside the trace, on the CPU, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -62,7 +63,10 @@ class KnownValues:
             return self._forget(func, args, kwargs)
         name = func._overloadpacket.__name__
         maker, random = name in _MAKERS, torch.Tag.nondeterministic_seeded in func.tags
-        if random or "empty" in name or func.namespace != "aten" or not (maker or _holds_tensor((args, kwargs))):
+        given = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        if random or "empty" in name or func.namespace != "aten" or not (maker or given):
+            return self._forget(func, args, kwargs)
+        if not maker and any(t not in self._values and not _is_plain(t) for t in given):
             return self._forget(func, args, kwargs)
 
         def known(t: Tensor) -> Tensor:
@@ -107,18 +111,18 @@ class KnownValues:
 
     def _forget(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What `func` writes over is not known any more, nor is any view of it."""
-        given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
-        for argument in func._schema.arguments:
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                for t in tree_flatten(given.get(argument.name))[0]:
-                    value = self._values.get(t) if isinstance(t, Tensor) else None
-                    if value is not None:
-                        self._spoiled[_storage(value)] = value
+        for place, name in _written(func):
+            for t in tree_flatten(args[place] if place < len(args) else kwargs.get(name))[0]:
+                value = self._values.get(t) if isinstance(t, Tensor) else None
+                if value is not None:
+                    self._spoiled[_storage(value)] = value
 
 
-def _holds_tensor(values: Any) -> bool:
-    """Whether a tensor is among nested values."""
-    return any(isinstance(value, Tensor) for value in tree_flatten(values)[0])
+@cache
+def _written(func: Any) -> tuple[tuple[int, str], ...]:
+    """Places and names of the arguments that an op writes over."""
+    arguments = enumerate(func._schema.arguments)
+    return tuple((i, a.name) for i, a in arguments if a.alias_info is not None and a.alias_info.is_write)
 
 
 def _is_plain(t: Tensor) -> bool:

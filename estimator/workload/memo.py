@@ -1,7 +1,8 @@
 """Ops seen before: their outputs are made again and their costs told again, without running or counting them.
 
-On meta tensors an op's output depends on nothing but its arguments' shapes, strides, dtypes and plain values. PyTorch
-works it out in Python, for up to a millisecond; networks repeat their layers, so that most calls were seen before.
+On meta tensors, and on fake ones without constants, an op's output depends on nothing but its arguments' shapes,
+strides, dtypes and plain values. PyTorch works it out in Python, for up to a millisecond; networks repeat their layers,
+so that most calls were seen before.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 
 Result = Literal["new", "first argument", "other"]
 """What an op returns: new tensors, its first argument written over, or anything else (a view, a resized argument)."""
 
 _PLAIN = frozenset({Tensor, nn.Parameter})
-_META = torch.device("meta")
+_META, _CPU = torch.device("meta"), torch.device("cpu")
 
 
 def result_of(func: Any) -> Result:
@@ -52,10 +54,10 @@ def call_key(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashab
 def _describe(values: Iterable[Any], into: list[Any], tensors: list[int]) -> bool:
     for value in values:
         kind = type(value)
-        if kind in _PLAIN:
-            if not value.is_meta or value.layout is not torch.strided:
+        if kind in _PLAIN or kind is FakeTensor:
+            if not _shaped(value):
                 return False
-            into += value.shape, value.stride(), value.dtype
+            into += value.shape, value.stride(), value.dtype, kind
             tensors.append(id(value))
         elif kind is list or kind is tuple:
             into += kind, len(value)
@@ -68,13 +70,28 @@ def _describe(values: Iterable[Any], into: list[Any], tensors: list[int]) -> boo
     return True
 
 
+def _shaped(t: Tensor) -> bool:
+    """Whether `t` has nothing but a shape: plain on meta, or fake on the CPU and no constant."""
+    if t.layout is not torch.strided:
+        return False
+    if type(t) is FakeTensor:
+        return t.constant is None and t.fake_device.type == "cpu"
+    return type(t) in _PLAIN and t.is_meta
+
+
+def _fake(mode: FakeTensorMode, make: Callable[[], Tensor]) -> Tensor:
+    """What `make` makes on meta, as a fake tensor on the CPU."""
+    with unset_fake_temporarily():
+        return FakeTensor(mode, make(), _CPU)
+
+
 def maker_of(output: Any) -> Callable[[], Any] | None:
     """A function that makes outputs like `output`; None where it is more than plain meta tensors and values."""
     if isinstance(output, Tensor):
-        plain = type(output) in _PLAIN and output.is_meta and output.layout is torch.strided
-        if not plain or output._is_zerotensor():
+        if not _shaped(output) or output._is_zerotensor():
             return None
-        return partial(torch.empty_strided, output.shape, output.stride(), dtype=output.dtype, device=_META)
+        make = partial(torch.empty_strided, output.shape, output.stride(), dtype=output.dtype, device=_META)
+        return partial(_fake, output.fake_mode, make) if isinstance(output, FakeTensor) else make
     if isinstance(output, (list, tuple)):
         kind, makers = type(output), [maker_of(part) for part in output]
         return None if None in makers else lambda: kind([make() for make in makers if make])

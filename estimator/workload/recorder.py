@@ -54,8 +54,8 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._first_nodes, self._layers_of_nodes = [_get_sequence_nr()], [("", "")]
         self._facts: dict[Any, tuple[OpFacts, Result]] = {}
         self._seen: dict[Hashable, tuple[Callable[[], Any], Callable[..., Op] | None]] = {}
-        self._ops_left = budget.Budget(budget.MAX_OPS, "ops")
-        self._calls_left = budget.Budget(budget.MAX_LAYER_CALLS, "calls of layers")
+        self._ops_left = budget.Counter("ops")
+        self._calls_left = budget.Counter("layers")
 
     @contextlib.contextmanager
     def following_layers(self) -> Iterator[None]:
@@ -94,7 +94,11 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self._ops_left.spend()
-        kwargs, packet = kwargs or {}, func._overloadpacket
+        with torch._C.DisableTorchFunction():  # an op is one op: its own kernel's calls are no calls of the model
+            return self._recorded(func, args, kwargs or {})
+
+    def _recorded(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        packet = func._overloadpacket
         if packet in READS_VALUES:
             return self.guesses.read(func, args, kwargs, self._stack[-1][0], len(self.ops))
         args = self.guesses.whole_masks(packet, args, self._stack[-1][0], len(self.ops))

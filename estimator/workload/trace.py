@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
-from estimator.base.budget import Exhausted, too_much_to_trace
+from estimator.base.budget import spending
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError
 from estimator.workload.execution.accumulation import adding_ops
 from estimator.workload.execution.autocast import autocasting, ready_to_autocast
@@ -71,8 +71,6 @@ def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
     """The model's own code may raise anything, or exit: that becomes `_Stopped`; the user's interrupt does not."""
     try:
         yield
-    except Exhausted as error:
-        raise too_much_to_trace(error) from error
     except JoulecastError:  # a program read as data says itself what is wrong with it
         raise
     except (Exception, SystemExit) as error:
@@ -132,7 +130,7 @@ def recording(
     recorder = OpRecorder({id(m): (n, type(m).__name__) for n, m in module.named_modules()}, ways)
     if hasattr(module, "layer_scope"):
         module.layer_scope = recorder.layer_scope  # type: ignore[assignment]  # a program read as data tells its layers itself
-    with contextlib.ExitStack() as stack:
+    with spending(), contextlib.ExitStack() as stack:
         if fake:
             stack.enter_context(quiet())
             stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))

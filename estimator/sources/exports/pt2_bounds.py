@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 
+from estimator.base import budget
 from estimator.base.errors import ModelFileError
 from estimator.sources.loaded import NAME_THE_CODE
 
-MAX_PIECES = 100_000
-"""Tensors that an op may give whose arguments do not tell how many."""
-
-MAX_RECURRENT_STEPS = 50_000
-"""Steps of a recurrent layer: of its sequence, in each of its layers and directions."""
+OPS_A_STEP = 12
+"""Ops of one step of a recurrent layer, about: two products, their sum, and the gates."""
 
 
 def check(function: torch._ops.OpOverload, args: list[Any], kwargs: dict[str, Any], results: int) -> None:
-    """Refuse a call for more tensors than the program lists as its `results`, or over too long a sequence."""
+    """Refuse a call for more tensors than the program lists as its `results`, or over too long a sequence.
+
+    Raises `ModelFileError`, and `OverBudget` where only the budget bounds it.
+    """
     schema = function._schema
     given = {argument.name: argument.default_value for argument in schema.arguments if argument.has_default_value()}
     given |= dict(zip((argument.name for argument in schema.arguments), args, strict=False)) | kwargs
@@ -31,12 +32,10 @@ def check(function: torch._ops.OpOverload, args: list[Any], kwargs: dict[str, An
         told = _told_pieces(first, {name: v for name, v in given.items() if v is not first})
         if told is not None and told > max(results, 1):
             raise ModelFileError(f"the .pt2 file calls {function} for more results than it lists: {NAME_THE_CODE}")
-        if told is None and _largest(given) > MAX_PIECES:
-            raise ModelFileError(f"the .pt2 file calls {function} for more results than a model has: {NAME_THE_CODE}")
-    if "num_layers" in given and _steps(first, given) > MAX_RECURRENT_STEPS:
-        raise ModelFileError(
-            f"the .pt2 file calls {function} over more than {MAX_RECURRENT_STEPS:,} steps in all: {NAME_THE_CODE}"
-        )
+        if told is None:
+            budget.check("ops", _largest(given))
+    if "num_layers" in given:
+        budget.check("ops", OPS_A_STEP * _steps(first, given))
 
 
 def _told_pieces(tensor: Any, how: dict[str, Any]) -> int | None:

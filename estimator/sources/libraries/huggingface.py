@@ -101,7 +101,7 @@ def _dtype_in(config: dict[str, Any]) -> str | None:
 def _model_types() -> list[str]:
     try:
         from transformers import CONFIG_MAPPING
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:
         raise ModelFileError(
             f"reading a Hugging Face model needs transformers ({told(error)}): `pip install transformers`"
         ) from None
@@ -132,7 +132,7 @@ def _transformers_model(config: dict[str, Any], directory: Path | None) -> tuple
             + (f" (nearest: {', '.join(near)})" if near else "")
             + f": upgrade transformers, or {NAME_THE_CODE}"
         )
-    from estimator.sources.building import foreign_code, on_meta_in_budget
+    from estimator.sources.building import foreign_code, on_meta, to_meta
     from estimator.sources.libraries import config_keys
     from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 
@@ -148,7 +148,7 @@ def _transformers_model(config: dict[str, Any], directory: Path | None) -> tuple
         kept = config_keys.of_transformers(config)
         settings = CONFIG_MAPPING[model_type].from_dict(kept.settings)
         cls = _architecture(config, settings, with_head=directory is None)
-        return on_meta_in_budget(lambda: _build(cls, settings)), kept.note()
+        return to_meta(on_meta(lambda: _build(cls, settings))), kept.note()
 
 
 def _architecture(config: dict[str, Any], settings: Any, *, with_head: bool) -> Any:
@@ -200,7 +200,7 @@ def _trusted_model(directory: Path, config: dict[str, Any]) -> torch.nn.Module:
 
 def _diffusers_model(config: dict[str, Any]) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """The model, and what was left out of its config."""
-    from estimator.sources.building import foreign_code, offline_and_quiet, on_meta_in_budget
+    from estimator.sources.building import foreign_code, offline_and_quiet, on_meta, to_meta
     from estimator.sources.libraries import config_keys
     from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 
@@ -226,4 +226,4 @@ def _diffusers_model(config: dict[str, Any]) -> tuple[torch.nn.Module, tuple[str
             )
         kept = config_keys.of_diffusers(config, cls)
         build = partial(cls.from_config, kept.settings)  # type: ignore[attr-defined]
-        return on_meta_in_budget(build), kept.note()
+        return to_meta(on_meta(build)), kept.note()

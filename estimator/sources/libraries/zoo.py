@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
 import torch
 
 from estimator.base.errors import ModelFileError
-from estimator.base.words import one_line, told
-from estimator.sources.building import foreign_code, offline_and_quiet, on_meta, to_meta
+from estimator.base.words import one_line
+from estimator.sources.building import foreign_code, on_meta, to_meta
 from estimator.sources.inputs import InputSpec
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.sources.loaded import LoadedModel
@@ -21,8 +22,10 @@ def load_timm(name: str) -> LoadedModel:
     """`timm:NAME`, with the input size that timm gives for it."""
     timm = _library("timm")
     plain = name.partition(".")[0]
-    if not timm.is_model(plain):
-        raise _unknown("timm", name, timm.list_models())
+    with _asked("timm"):
+        known = [] if timm.is_model(plain) else timm.list_models()
+    if known:
+        raise _unknown("timm", name, known)
     module = _built(f"timm:{name}", lambda: timm.create_model(name, pretrained=False))
     settings = getattr(module, "pretrained_cfg", None) or {}
     size = settings.get("input_size") if isinstance(settings, dict) else None
@@ -32,31 +35,37 @@ def load_timm(name: str) -> LoadedModel:
 
 def load_torchvision(name: str) -> LoadedModel:
     """`torchvision:NAME`, without weights."""
-    torchvision = _library("torchvision")
-    models = importlib.import_module("torchvision.models")
-    if name not in models.list_models():
-        raise _unknown("torchvision", name, models.list_models())
+    _library("torchvision")
+    models = _library("torchvision.models")
+    with _asked("torchvision"):
+        known, home = models.list_models(), ""
+        if name in known:
+            home = models.get_model_builder(name).__module__
+    if not home:
+        raise _unknown("torchvision", name, known)
     settings: dict[str, Any] = {"weights": None}
-    if models.get_model_builder(name).__module__.startswith(
-        ("torchvision.models.detection", "torchvision.models.segmentation")
-    ):
+    if home.startswith(("torchvision.models.detection", "torchvision.models.segmentation")):
         settings["weights_backbone"] = None
     module = _built(f"torchvision:{name}", lambda: models.get_model(name, **settings))
-    del torchvision
     return LoadedModel(module, name, "torchvision")
 
 
 def _library(package: str) -> ModuleType:
     allow_torchvision_without_its_extension()
-    try:
-        with offline_and_quiet():
+    with _asked(package):
+        try:
             return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name == package:
-            raise ModelFileError(f"{package}:NAME needs {package}: install it with `pip install {package}`") from None
-        raise ModelFileError(f"{package} cannot be imported ({told(error)}): mend its installation") from None
-    except (ImportError, OSError, RuntimeError) as error:
-        raise ModelFileError(f"{package} cannot be imported ({told(error)}): mend its installation") from None
+        except ModuleNotFoundError as error:
+            if error.name == package:
+                raise ModelFileError(
+                    f"{package}:NAME needs {package}: install it with `pip install {package}`"
+                ) from None
+            raise
+
+
+def _asked(package: str) -> AbstractContextManager[None]:
+    """While active, what `package` raises says that its installation is at fault."""
+    return foreign_code(lambda why: f"{package} cannot be imported ({why}): mend its installation")
 
 
 def _unknown(package: str, name: str, known: list[str]) -> ModelFileError:

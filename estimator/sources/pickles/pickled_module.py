@@ -12,8 +12,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from estimator.base.errors import FOREIGN_ERRORS, ModelFileError
-from estimator.base.words import one_line, told
+from estimator.base import budget
+from estimator.base.errors import ModelFileError
+from estimator.base.words import one_line
 from estimator.sources.choosing import choose, held_models, is_setting, listed
 from estimator.sources.libraries import config_bounds
 from estimator.sources.loaded import EXPORT_LINE, NAME_THE_CODE
@@ -34,8 +35,6 @@ _UNUSED_HOOKS = (
     "_load_state_dict_post_hooks",
 )
 _HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
-_MAX_LAYERS_OF_RNN = 10_000
-_MAX_PATHS = 1_000_000
 
 
 class Inert:
@@ -60,6 +59,8 @@ def module_of(program: PickleProgram, spec: str, wanted: str = "") -> tuple[torc
     """
     import torch
 
+    from estimator.sources.building import foreign_code
+
     allowed.check_names(program.globals)
     parts = held_models(program.value, contents.part_of, contents.items_of)
     if not parts:
@@ -73,18 +74,19 @@ def module_of(program: PickleProgram, spec: str, wanted: str = "") -> tuple[torc
             f"`estimate {Path(spec).name}::{inner}"
         )
     place, record, notes = choose(parts, wanted, spec, contents.inside)
-    try:
-        module = _Rebuild().value(record)
-        if not isinstance(module, torch.nn.Module):
-            raise ModelFileError(no_module_message(record, Path(spec).name))
-        _check_tree(module, {})
-    except RecursionError:
-        raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
-    except FOREIGN_ERRORS as error:
-        raise ModelFileError(
-            f"the layers in the file do not fit the installed libraries ({told(error)}): save the model with the same "
+    with foreign_code(
+        lambda why: (
+            f"the layers in the file do not fit the installed libraries ({why}): save the model with the same "
             f"versions, or as a .pt2 with `{EXPORT_LINE}`"
-        ) from error
+        )
+    ):
+        try:
+            module = _Rebuild().value(record)
+            if not isinstance(module, torch.nn.Module):
+                raise ModelFileError(no_module_message(record, Path(spec).name))
+            _check_tree(module, {})
+        except RecursionError:
+            raise ModelFileError(f"the file nests its layers more deeply than any model: {NAME_THE_CODE}") from None
     return module, place, notes
 
 
@@ -191,10 +193,10 @@ class _Rebuild:
             if not (isinstance(held, dict) and all(isinstance(key, str) for key in held)):
                 raise ModelFileError(f"the layer {cls.__name__} of the file is incomplete: save the model again")
         layers = attributes.get("num_layers", 1)
-        if issubclass(cls, torch.nn.RNNBase) and not (isinstance(layers, int) and layers <= _MAX_LAYERS_OF_RNN):
-            raise ModelFileError(
-                f"the layer {cls.__name__} of the file claims {one_line(layers, 40)} layers: save the model again"
-            )
+        if issubclass(cls, torch.nn.RNNBase):
+            if not isinstance(layers, int):
+                raise ModelFileError(f"the layer {cls.__name__} of the file is incomplete: save the model again")
+            budget.check("layers", layers)
         restore = cls if cls.__module__.startswith("torch.nn.") else torch.nn.Module
         restore.__setstate__(module, attributes)  # type: ignore[attr-defined]
 
@@ -258,9 +260,6 @@ def _check_tree(module: torch.nn.Module, seen: dict[int, int | None]) -> int:
         if id(child) in seen and seen[id(child)] is None:
             raise ModelFileError(f"a layer of the file contains itself: {NAME_THE_CODE}")
         paths += _check_tree(child, seen)
-    if paths > _MAX_PATHS:
-        raise ModelFileError(
-            f"the layers of the file contain each other more than {_MAX_PATHS:,} times: {NAME_THE_CODE}"
-        )
+    budget.check("layers", paths)
     seen[id(module)] = paths
     return paths

@@ -115,7 +115,7 @@ def test_example_inputs(code):
     ("name", "words"),
     [
         ("fails", ["RuntimeError: no weights here", "net.py, line 22"]),
-        ("huge", ["4 GiB", "net.py, line 32"]),
+        ("huge", ["more than 4GB of memory", "--limit memory=16G"]),
         ("leaves", ["SystemExit"]),
         ("number", ["returns a int", "torch.nn.Module"]),
         ("scalar_example", ["batch dimension", "--input"]),
