@@ -43,10 +43,14 @@ def with_example(model: LoadedModel, example: Any, source: str) -> LoadedModel:
         replace(_spec(tensor, dim), name=names.get(number), call=call)
         for number, (tensor, dim) in enumerate(zip(tensors, dims, strict=True))
     )
-    shown = ", ".join("x".join(map(str, shape)) or "a number" for shape in shapes)
-    why = f"{source} ({shown}) share no batch dimension, and are taken as one sample" if alone else ""
+    why = f"{source} ({shown_shapes(shapes)}) share no batch dimension, and are taken as one sample" if alone else ""
     fixed = 1 if alone else None
     return replace(model, inputs=specs, inputs_source=source, fixed_batch=fixed, no_batch=why)
+
+
+def shown_shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    """Shapes in the words of a report."""
+    return ", ".join("x".join(map(str, shape)) or "a number" for shape in shapes)
 
 
 def one_sample(shapes: Sequence[tuple[int, ...]]) -> bool:
