@@ -24,6 +24,7 @@ from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
+from estimator.sources.arguments import Given
 from estimator.sources.examples import with_example
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.quantized_layers import with_plain_layers
@@ -157,8 +158,10 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
         yield "the model has no trainable parameter: its training is forward passes alone"
 
 
-def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust: bool = False) -> LoadedModel:
-    """A model by name or path (`estimator.sources.load`), or a module that the caller has built."""
+def as_loaded(
+    model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust: bool = False, given: Given | None = None
+) -> LoadedModel:
+    """A model by name or path (`estimator.sources.load`, with its `given`), or a module that the caller has built."""
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
     if isinstance(model, LoadedModel):
@@ -170,7 +173,7 @@ def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust:
         raise ModelFileError(
             f"a model is a path, a name or an nn.Module, not {type(model).__name__}: build it first, as in Net()."
         )
-    return load(model, trust=trust)
+    return load(model, trust=trust, given=given)
 
 
 def estimate(

@@ -20,7 +20,7 @@ from estimator.sources.loaded import LoadedModel, no_code_file
 if TYPE_CHECKING:
     from estimator.sources.arguments import Given
 
-__all__ = ["LoadedModel", "check", "load"]
+__all__ = ["LoadedModel", "check", "load", "takes_arguments"]
 
 MAX_MESSAGE = 600
 """Longest error message, in characters."""
@@ -55,6 +55,12 @@ def load(spec: str, *, trust: bool = False, given: Given | None = None) -> Loade
     """
     with _told_briefly():
         return _load(spec, trust=trust, given=given)
+
+
+def takes_arguments(spec: str) -> bool:
+    """Whether `spec` names code of the user's own, which arguments go with; `ModelFileError` where it is no name."""
+    with _told_briefly():
+        return _is_code(_without_part(spec)[0])
 
 
 def check(spec: str) -> None:
