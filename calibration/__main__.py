@@ -12,6 +12,7 @@ import click
 from estimator.base.errors import JoulecastError
 from estimator.base.words import printable
 from estimator.commands.limits import limit_option
+from estimator.commands.options import code_options
 from profilers.errors import MeterError
 
 
@@ -115,8 +116,17 @@ def calibrate_command(
 @click.option("--allow-busy", is_flag=True, help="Measure on a busy machine all the same.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@code_options
 def verify_command(
-    model: str, trust: bool, as_json: bool, wait_s: float, allow_busy: bool, inputs: tuple[str, ...], **options: Any
+    model: str,
+    trust: bool,
+    as_json: bool,
+    wait_s: float,
+    allow_busy: bool,
+    inputs: tuple[str, ...],
+    arguments: tuple[str, ...],
+    checkpoint: str | None,
+    **options: Any,
 ) -> None:
     """Predict MODEL on this machine, then run it and measure, and show both with the error.
 
@@ -125,10 +135,12 @@ def verify_command(
     from calibration.proof.verify import verify
     from calibration.report import verified_json, verified_lines
     from estimator.lifecycle.scenario import Scenario
+    from estimator.sources.arguments import given
     from profilers.load import LoadPolicy
 
+    built_with = given(arguments, checkpoint)
     policy = LoadPolicy(wait_s=wait_s, allow_busy=allow_busy, say=lambda line: click.echo(line, err=True))
-    verified = verify(model, Scenario(inputs=inputs, **options), trust=trust, policy=policy)
+    verified = verify(model, Scenario(inputs=inputs, **options), trust=trust, given=built_with, policy=policy)
     if as_json:
         import json
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
+from estimator.sources.arguments import Given
+from estimator.sources.examples import with_example
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
@@ -148,7 +151,7 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
         yield f"{profile.title} has no published {narrow} rate: its matrix work is priced at the float32 rate"
     if model.dtype is not None and choices.nearest_dtype(model.dtype) != dtype_of(model.dtype):
         yield f"the model's config says {model.dtype}, which cannot be priced: its numbers are taken as {dtype}"
-    if model.fixed_batch:
+    if model.fixed_batch and not model.no_batch:
         yield (
             f"the export has a fixed batch of {model.fixed_batch}: batch sizes are ignored and costs scaled from it; "
             "export with a dynamic batch dimension to change that"
@@ -161,8 +164,10 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
         yield "the model has no trainable parameter: its training is forward passes alone"
 
 
-def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust: bool = False) -> LoadedModel:
-    """A model by name or path (`estimator.sources.load`), or a module that the caller has built."""
+def as_loaded(
+    model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust: bool = False, given: Given | None = None
+) -> LoadedModel:
+    """A model by name or path (`estimator.sources.load`, with its `given`), or a module that the caller has built."""
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
     if isinstance(model, LoadedModel):
@@ -174,7 +179,7 @@ def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust:
         raise ModelFileError(
             f"a model is a path, a name or an nn.Module, not {type(model).__name__}: build it first, as in Net()."
         )
-    return load(model, trust=trust)
+    return load(model, trust=trust, given=given)
 
 
 @budget.spending()
@@ -182,15 +187,18 @@ def estimate(
     model: str | os.PathLike[str] | nn.Module | LoadedModel,
     scenario: Scenario | None = None,
     *,
+    example: Any = None,
     hardware: HardwareProfile | None = None,
     trust: bool = False,
     kept: Traces | None = None,
 ) -> Footprint:
     """Predict what `model` will cost in `scenario`, without running it.
 
-    `model` is what the command line takes (a file, directory, factory or zoo name) or an `nn.Module`; `hardware`
-    replaces the scenario's by a profile of one's own; `trust` allows code of a model file to run. A `kept` that is
-    passed again spares tracing the same `LoadedModel` anew on other hardware, or for other epochs.
+    `model` is what the command line takes (a file, directory, factory or zoo name) or an `nn.Module`. `example` is what
+    its `forward` is called with, any nest of tensors, containers, objects, numbers and None: a tuple of positional
+    arguments, or a mapping of those by name; of tensors, shapes and types are read alone. `hardware` replaces the
+    scenario's by a profile of one's own; `trust` allows code of a model file to run. A `kept` that is passed again
+    spares tracing the same `LoadedModel` anew on other hardware, or for other epochs.
     Raises a `JoulecastError` that names the remedy where something cannot be used.
     """
     scenario = scenario or Scenario()
@@ -199,6 +207,10 @@ def estimate(
     loaded = as_loaded(model, trust=trust)
     if loaded.of_file:
         budget.read_from_file()
+    if example is not None:
+        loaded = with_example(loaded, example, "the example inputs")
+    if scenario.no_batch:
+        loaded = replace(loaded, fixed_batch=None, no_batch="")
     scenario, dtype = choices.with_dtype(loaded, scenario)
     kept = {} if kept is None else kept
     traced = partial(workload_of, on_gpu=profile.model.asynchronous, kept=kept)

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from calibration.networks.random_images import convolutional
 from calibration.networks.random_sequences import mixer, perceptron, recurrent, transformer
+from estimator.base.nests import with_each
 from estimator.lifecycle.scenario import OPTIMIZER_NAMES
 
 GENERATOR = 7
@@ -119,8 +119,8 @@ def with_data(network: Network, device: str, seed: int = 0) -> Network:
             else:
                 _draw_normal(t, (1 / max(1, t[0].numel())) ** 0.5, generator)
 
-    def made(value: Any) -> Any:
-        return _filled(value, device, dtype, generator) if isinstance(value, Tensor) else value
+    def made(value: Tensor) -> Tensor:
+        return _filled(value, device, dtype, generator)
 
-    args, kwargs = tree_map(made, (network.args, dict(network.kwargs)))
+    args, kwargs = with_each((network.args, dict(network.kwargs)), Tensor, made)
     return replace(network, module=module, args=args, kwargs=kwargs)

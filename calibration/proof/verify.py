@@ -26,6 +26,7 @@ from estimator.hardware.selection import choose
 from estimator.inputs.chosen import chosen_inputs
 from estimator.lifecycle.choices import with_dtype
 from estimator.lifecycle.scenario import Scenario
+from estimator.sources.arguments import Given
 from estimator.sources.inputs import build_inputs
 from profilers.load import LoadPolicy
 from profilers.session import QUIET
@@ -137,11 +138,17 @@ def slowed(phase: str, now_s: Sequence[float], usual_s: Sequence[float]) -> tupl
 
 
 def verify(
-    model: str, scenario: Scenario = _BY_DEFAULT, *, trust: bool = False, policy: LoadPolicy = QUIET
+    model: str,
+    scenario: Scenario = _BY_DEFAULT,
+    *,
+    trust: bool = False,
+    given: Given | None = None,
+    policy: LoadPolicy = QUIET,
 ) -> Verified:
     """Predict and measure one inference batch and one training step of `model` (as `estimate.model` takes it).
 
-    Energies are those of the device. Weights are random: speed depends on shapes. Raises `BusyError` on a busy machine.
+    `given` are the arguments where it is code. Energies are those of the device. Weights are random: speed depends on
+    shapes. Raises `BusyError` on a busy machine.
     """
     profile, _ = choose(scenario.value_of("hardware"), scenario.settings)
     target, notes = _target(profile)
@@ -150,7 +157,7 @@ def verify(
     found: list[Check] = []
     for phase, size in (("inference", "inference_batch_size"), ("training", "batch_size")):
         optimizer = scenario.value_of("optimizer") if phase == "training" else None
-        loaded = as_loaded(model, trust=trust)  # anew: running gives it weights
+        loaded = as_loaded(model, trust=trust, given=given)  # anew: running gives it weights
         scenario, _ = with_dtype(loaded, scenario)
         specs = chosen_inputs(loaded, scenario).specs
         batch, dtype = loaded.fixed_batch or scenario.value_of(size), scenario.value_of("dtype")

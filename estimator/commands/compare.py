@@ -8,7 +8,7 @@ import click
 
 from estimator.base.words import printable
 from estimator.commands.limits import limit_option
-from estimator.commands.options import scenario_options, strict_option
+from estimator.commands.options import code_options, scenario_options, strict_option
 
 
 @click.command("compare")
@@ -32,12 +32,13 @@ from estimator.commands.options import scenario_options, strict_option
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the numbers as CSV, or print them where FILE is -.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model files to run. Only for files you made.")
+@code_options
 @click.pass_context
 def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool, strict: bool, **options: Any) -> None:
     """Put MODELS side by side: what each costs, and which to take.
 
     MODELS are whatever `estimate model` takes, and families by their shape, "mlp:100x[10,30]x[50,100]" (input x
-    depths x widths).
+    depths x widths). --arg and --checkpoint go to each of them that is code.
 
     \b
     estimate compare wide.pt deep.pt --quality wide=0.91 --quality deep=0.93
@@ -47,7 +48,9 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
     from estimator.comparing.sweep import parse_sweep
     from estimator.lifecycle.scenario import Scenario
     from estimator.report.streams import stdout_to_stderr
+    from estimator.sources.arguments import given as arguments_given
 
+    built_with = arguments_given(options.pop("arguments"), options.pop("checkpoint"))
     given = {name: options.pop(name) for name in ("qualities", "within", "sweeps", "csv_file", "as_json")}
     if given["as_json"] and given["csv_file"] == "-":
         raise click.UsageError("--json and --csv - both print: give the CSV a file.")
@@ -62,7 +65,7 @@ def compare_command(ctx: click.Context, /, models: tuple[str, ...], trust: bool,
         with offline_and_quiet():
             named = by_name(models)
             rated = parse_qualities(given["qualities"], named)
-            comparison = compare(named, scenario, sweeps=sweeps, qualities=rated, trust=trust)
+            comparison = compare(named, scenario, sweeps=sweeps, qualities=rated, trust=trust, built_with=built_with)
             if strict:
                 refuse_guesses((row.model, row.footprint.assumptions) for row in comparison.rows)
     from estimator.report import comparison as report

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from estimator.commands.limits import limit_option
-from estimator.commands.options import scenario_options, strict_option
+from estimator.commands.options import code_options, scenario_options, strict_option
 
 if TYPE_CHECKING:
     from estimator.footprint import Footprint
@@ -25,18 +25,7 @@ _LAYERS_SHOWN = 5
 @limit_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.option("--trust", is_flag=True, help="Allow code inside the model file to run. Only for files you made.")
-@click.option(
-    "--arg",
-    "arguments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An argument for the code that builds MODEL (file.py:Net): a Python literal, else text; repeatable.",
-)
-@click.option(
-    "--checkpoint",
-    metavar="FILE",
-    help="Whose hyper_parameters are the code's arguments, and whose weights the model must have.",
-)
+@code_options
 def model_command(
     model: str,
     top: int | None,

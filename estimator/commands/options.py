@@ -134,6 +134,26 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
 strict_option = click.option("--strict", is_flag=True, help="Refuse an input whose sizes would be guessed.")
 
 
+def code_options(command: _F) -> _F:
+    """Gives a command what the code that builds a model is called with, as `arguments` and `checkpoint`."""
+    for option in (
+        click.option(
+            "--checkpoint",
+            metavar="FILE",
+            help="Whose hyper_parameters are the code's arguments, and whose weights the model must have.",
+        ),
+        click.option(
+            "--arg",
+            "arguments",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An argument for the code that builds MODEL (file.py:Net): a Python literal, else text; repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def scenario_options(*, without: Collection[str] = ()) -> Callable[[_F], _F]:
     """Gives a command the options of a scenario, but for those of the fields `without`."""
 

@@ -23,7 +23,8 @@ from estimator.lifecycle import choices
 from estimator.lifecycle.carbon import carbon_kg
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.stages import Stage
-from estimator.sources.loaded import LoadedModel
+from estimator.sources import LoadedModel, takes_arguments
+from estimator.sources.arguments import Given
 from estimator.sources.mlp import expand
 
 MAX_ROWS = 1_000
@@ -170,11 +171,13 @@ def compare(
     sweeps: Sequence[Sweep] = (),
     qualities: Mapping[str, float] | None = None,
     trust: bool = False,
+    built_with: Given | None = None,
 ) -> Comparison:
     """Estimate every one of `models` (by name) in `scenario`, or in every combination of `sweeps`.
 
-    `qualities` are those of rows or of models, by name: any number that is better where it is more. A model that
-    cannot be estimated becomes a `Failure`. No model is traced twice for what a trace does not depend on (hardware,
+    `qualities` are those of rows or of models, by name: any number that is better where it is more. `built_with` are
+    the arguments for those models that are code of the user's own, which one of them must be. A model that cannot
+    be estimated becomes a `Failure`. No model is traced twice for what a trace does not depend on (hardware,
     region, epochs). Raises a `JoulecastError` where the scenarios themselves, or the names in `qualities`, are wrong.
     """
     every = list(variants(scenario or Scenario(), sweeps))
@@ -188,10 +191,13 @@ def compare(
         choices.site_of(asked, profile.host)
     qualities = qualities or {}
     _check_names(qualities, {*models, *(_row_name(model, variant) for model in models for variant in every)})
+    code = {name for name, model in models.items() if isinstance(model, str) and takes_arguments(model)}
+    if built_with and not code:
+        raise ScenarioError("--arg and --checkpoint go with a class or a function, file.py:Net, and no model is one.")
     found: list[Row | Failure] = []
     for name, model in models.items():
         try:
-            loaded = as_loaded(model, trust=trust)
+            loaded = as_loaded(model, trust=trust, given=built_with if name in code else None)
         except JoulecastError as error:
             found.append(Failure(name, str(error)))
         else:

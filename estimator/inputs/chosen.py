@@ -39,6 +39,8 @@ def chosen_inputs(model: LoadedModel, scenario: Scenario) -> ChosenInputs:
         source += f"; {batch}" if batch else ""
         if batch and scenario.inputs:
             warnings.append(f"{batch}; write B where it stands, such as Bx512x64, to place it yourself")
+    if model.no_batch and not scenario.inputs and not scenario.no_batch:
+        warnings.append(f"{model.no_batch}; say --no-batch where that is right, else give one sample with --input")
     shown = " ".join(str(spec) for spec in specs)
     return ChosenInputs(specs, Assumption("input", shown, "", status, source, "--input"), tuple(warnings))
 

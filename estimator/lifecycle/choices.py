@@ -69,7 +69,7 @@ def chosen(model: LoadedModel, scenario: Scenario, dtype: Assumption | None, ste
         if assumption.name == "dtype" and dtype is not None:
             yield dtype
         elif assumption.name in ("batch_size", "inference_batch_size") and model.fixed_batch:
-            why = "the export has this batch size alone"
+            why = "no batch in the inputs" if model.no_batch else "the export has this batch size alone"
             yield Assumption(assumption.name, model.fixed_batch, "samples", "detected", why)
         else:
             yield assumption

@@ -22,7 +22,7 @@ from estimator.sources.loaded import LoadedModel, no_code_file
 if TYPE_CHECKING:
     from estimator.sources.arguments import Given
 
-__all__ = ["LoadedModel", "check", "load"]
+__all__ = ["LoadedModel", "check", "load", "takes_arguments"]
 
 MAX_MESSAGE = 600
 """Longest error message, in characters."""
@@ -60,6 +60,12 @@ def load(spec: str, *, trust: bool = False, given: Given | None = None) -> Loade
         budget.check("layers", sum(1 for _ in loaded.module.modules()))
         budget.check("parameters", sum(parameter.numel() for parameter in loaded.module.parameters()))
     return loaded
+
+
+def takes_arguments(spec: str) -> bool:
+    """Whether `spec` names code of the user's own, which arguments go with; `ModelFileError` where it is no name."""
+    with _told_briefly():
+        return _is_code(_without_part(spec)[0])
 
 
 def check(spec: str) -> None:

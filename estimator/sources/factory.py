@@ -20,15 +20,15 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from estimator.base.errors import ModelFileError
+from estimator.base.nests import each
 from estimator.base.reading import read_bytes
 from estimator.base.words import one_line, told
 from estimator.sources.arguments import NOTHING, Given, bound
 from estimator.sources.building import counted, offline_and_quiet, on_meta, to_meta
 from estimator.sources.choosing import Part, choose, held_models
-from estimator.sources.inputs import InputSpec
+from estimator.sources.examples import with_example
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
 from estimator.sources.loaded import LoadedModel, no_code_file
 from estimator.sources.wrappers import opened, opened_throughout
@@ -91,15 +91,15 @@ def built(result: Any, spec: str, remedy: str, part: str = "") -> LoadedModel:
     module, notes = _chosen(result, spec, part)
     if not isinstance(module, torch.nn.Module):
         raise ModelFileError(f"{spec} returns a {type(module).__name__} and no torch.nn.Module: {remedy}")
-    specs = _specs_of(example, spec) if example is not None and not part else None
-    name, told = spec.rpartition(":")[2], "the factory's example inputs" if specs else ""
+    name = spec.rpartition(":")[2]
     name = f"{name}::{part}" if part else name
-    return LoadedModel(to_meta(module), name, "Python factory", specs, told, notes=notes)
+    loaded = LoadedModel(to_meta(module), name, "Python factory", notes=notes)
+    return loaded if example is None or part else with_example(loaded, example, "the factory's example inputs")
 
 
 def _has_tensors(value: Any) -> bool:
     """Whether what stands beside a model may be example inputs; a tokenizer, settings or a second model are none."""
-    return any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value))
+    return bool(each(value, torch.Tensor))
 
 
 def _chosen(value: Any, spec: str, part: str) -> tuple[Any, tuple[str, ...]]:
@@ -215,22 +215,3 @@ def _attribute(source: ModuleType, attribute: str, where: str) -> Any:
             )
         found = getattr(found, part)
     return found
-
-
-def _specs_of(example: Any, spec: str) -> tuple[InputSpec, ...]:
-    """The example inputs per sample; their first dimension is the batch."""
-    named: list[tuple[str | None, Any]]
-    if isinstance(example, Mapping):
-        named = [(str(name), value) for name, value in example.items()]
-    else:
-        named = [(None, value) for value in (example if isinstance(example, (tuple, list)) else (example,))]
-    specs = []
-    for name, value in named:
-        if not isinstance(value, torch.Tensor) or value.dim() == 0:
-            raise ModelFileError(
-                f"{spec} returns example inputs that are no tensors with a batch dimension: return tensors, or "
-                "only the model and give `--input`"
-            )
-        dtype = "float" if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
-        specs.append(InputSpec(tuple(value.shape[1:]), dtype, name, example_batch=value.shape[0]))
-    return tuple(specs)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.base.errors import InputError
+from estimator.base.nests import with_each
 from estimator.base.words import one_line, printable
 
 if TYPE_CHECKING:
@@ -26,6 +27,26 @@ _FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[A-Za-z]\w*):)?(?P
 
 
 @dataclass(frozen=True)
+class Place:
+    """Stands, in an example, for the input of this number."""
+
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What an example calls `forward` with, each tensor replaced by its `Place`; numbers, text and None are kept."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def filled(self, tensors: Sequence[torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments, with `tensors` where they stood."""
+        filled = with_each((self.args, self.kwargs), Place, lambda place: tensors[place.number])
+        return filled  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """One input of a model: the shape of ONE sample (no batch dimension), its dtype and how it is passed.
 
@@ -33,7 +54,8 @@ class InputSpec:
     `forward`, or None for a positional input. `batch_dim` is where the batch dimension is inserted, None where there is
     none (a graph, one cloud of points): then the shape is that of the whole tensor. `high` bounds
     integer values (a vocabulary size), None where nothing is known. `example_batch` is the size of the batch in the
-    example that the shape was read from, None where it was read from none.
+    example that the shape was read from, None where it was read from none. `call` is the example that holds this input
+    and the others beside it, None where each of them is an argument; then `name` only labels.
     """
 
     shape: tuple[int, ...]
@@ -42,6 +64,7 @@ class InputSpec:
     batch_dim: int | None = 0
     high: int | None = None
     example_batch: int | None = None
+    call: Call | None = None
 
     def with_batch_at(self, batch_dim: int) -> InputSpec:
         """The same input with the batch in another dimension; of an example, another of its sizes is the batch."""
@@ -104,31 +127,30 @@ CHANNELS_LAST = {4: "channels_last", 5: "channels_last_3d"}
 
 def build_inputs(
     specs: Iterable[InputSpec], batch_size: int, dtype: torch.dtype, *, channels_last: bool = False
-) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
-    """Meta tensors for `forward(*args, **kwargs)`: "float" inputs get `dtype`, the batch goes where the spec says.
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`forward(*args, **kwargs)` on meta tensors: "float" inputs get `dtype`, the batch goes where the spec says.
 
     `channels_last`: pictures and volumes lie so in memory, as do then the results of what works on them.
     """
     import torch
 
-    args: list[torch.Tensor] = []
-    kwargs: dict[str, torch.Tensor] = {}
+    tensors: list[torch.Tensor] = []
+    specs = tuple(specs)
     for spec in specs:
         shape = spec.sizes(batch_size)
         element = dtype if spec.dtype == "float" else getattr(torch, spec.dtype)
         try:
-            tensor = torch.empty(shape, dtype=element, device="meta")
+            tensors.append(torch.empty(shape, dtype=element, device="meta"))
         except (RuntimeError, TypeError) as error:
             raise InputError(
                 f"the input shape {shape} is out of range: give one sample's shape with `--input`, {FORMS}"
             ) from error
-        if channels_last and tensor.dim() in CHANNELS_LAST:
-            tensor = tensor.contiguous(memory_format=getattr(torch, CHANNELS_LAST[tensor.dim()]))
-        if spec.name is None:
-            args.append(tensor)
-        else:
-            kwargs[spec.name] = tensor
-    return tuple(args), kwargs
+        if channels_last and len(shape) in CHANNELS_LAST:
+            tensors[-1] = tensors[-1].contiguous(memory_format=getattr(torch, CHANNELS_LAST[len(shape)]))
+    if specs and specs[0].call:
+        return specs[0].call.filled(tensors)
+    named = tuple(zip(specs, tensors, strict=True))
+    return tuple(t for spec, t in named if spec.name is None), {spec.name: t for spec, t in named if spec.name}
 
 
 def is_assumed(source: str) -> bool:

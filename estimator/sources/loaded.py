@@ -29,7 +29,8 @@ class LoadedModel:
 
     `module` has its parameters and buffers on the meta device. `inputs` is None where the source tells nothing;
     `fixed_batch` is the only batch size at which an export with a static batch dimension can be traced; `notes` are
-    sentences about what of the source was left out. `dtype` is the number format that the model's
+    sentences about what of the source was left out. `no_batch` is the sentence that says why the inputs hold one sample
+    and no batch, "" where they have a batch dimension. `dtype` is the number format that the model's
     settings name, in their own spelling, which need not be one that can be priced; None where they name none.
     `of_file` says that its sizes are the word of a file, for which seconds and memory are limited (`base/budget.py`).
     """
@@ -43,3 +44,4 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     dtype: str | None = None
     of_file: bool = False
+    no_batch: str = ""

@@ -113,6 +113,7 @@ def _load_archive(path: Path, part: str, *, trust: bool) -> LoadedModel:
 
 
 def _load_export(path: Path, archive: Archive) -> LoadedModel:
+    from estimator.sources.examples import one_sample, shown_shapes
     from estimator.sources.exports import pt2_archive
     from estimator.sources.exports.pt2 import Pt2Module
 
@@ -125,8 +126,11 @@ def _load_export(path: Path, archive: Archive) -> LoadedModel:
         source = pt2_archive.inputs_source(inputs)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelFileError(pt2_archive.DAMAGED) from error
-    fixed = batch if isinstance(batch, int) else None
-    return LoadedModel(module, path.stem, "torch.export program", specs or None, source, fixed)
+    fixed, why = batch if isinstance(batch, int) else None, ""
+    if fixed and one_sample(shapes := [item.hints for item in inputs]):
+        why = f"the export's inputs ({shown_shapes(shapes)}) share no batch dimension, and are taken as one sample"
+        fixed, specs = 1, tuple(spec.without_batch() for spec in specs)
+    return LoadedModel(module, path.stem, "torch.export program", specs or None, source, fixed, no_batch=why)
 
 
 def program_of(path: Path) -> PickleProgram:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from estimator.base.nests import with_each
 from estimator.sources import LoadedModel
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.workload.guesses import LOOP
@@ -74,11 +75,9 @@ def _sum(counts: Mapping[Part, int], parts: tuple[Part, ...] = PARTS) -> int:
 
 
 def _real_inputs(specs: tuple[InputSpec, ...], batch: int, dtype: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    args, kwargs = build_inputs(specs, batch, getattr(torch, dtype))
-    return (
-        tuple(torch.zeros(t.shape, dtype=t.dtype) for t in args),
-        {name: torch.zeros(t.shape, dtype=t.dtype) for name, t in kwargs.items()},
-    )
+    called = build_inputs(specs, batch, getattr(torch, dtype))
+    real = with_each(called, torch.Tensor, lambda t: torch.zeros(t.shape, dtype=t.dtype))
+    return real  # type: ignore[no-any-return]
 
 
 def _with_real_tensors(module: nn.Module) -> nn.Module:

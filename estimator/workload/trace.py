@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.stateless import _reparametrize_module
-from torch.utils._pytree import tree_map
 
 from estimator.base.budget import spending
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError
+from estimator.base.nests import each, with_each
 from estimator.workload.execution.accumulation import adding_ops
 from estimator.workload.execution.autocast import autocasting, ready_to_autocast
 from estimator.workload.execution.checkpointing import checkpointed
@@ -37,7 +37,7 @@ from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
 from estimator.workload.placement import placed
-from estimator.workload.recorder import OpRecorder, tensors_in
+from estimator.workload.recorder import OpRecorder
 from estimator.workload.ways import dearest
 
 
@@ -142,12 +142,12 @@ def recording(
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
         ghosts = stand_ins(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
-        def on_device(t: Any) -> Any:
-            return torch.empty_like(t, device=device) if isinstance(t, Tensor) else t
+        def on_device(t: Tensor) -> Tensor:
+            return torch.empty_like(t, device=device)
 
         if ways is not None:
             recorder.guesses.known.buffers(ghosts, module.named_buffers(remove_duplicate=False))
-        args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
+        args, kwargs = with_each((inputs.args, inputs.kwargs), Tensor, on_device)
         stack.enter_context(recorder.following_layers())
         stack.enter_context(torch.set_grad_enabled(graph or trainable is not None))
         stack.enter_context(FuseCalls(recorder.guesses))
@@ -205,9 +205,7 @@ def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
             f"forward loops on a tensor's value{where}, and no guess of that value ends the loop; bound the loop by a "
             "number of rounds, such as `for _ in range(50)`."
         )
-    shapes = ", ".join(
-        "x".join(map(str, t.shape)) for t in tensors_in((inputs.args, tuple(inputs.kwargs.values())), [])
-    )
+    shapes = ", ".join("x".join(map(str, t.shape)) for t in each((inputs.args, inputs.kwargs), Tensor))
     sentence = _sentence(error)
     remedy = "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
     if re.search("bf16|bfloat16", sentence, re.IGNORECASE):

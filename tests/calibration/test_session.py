@@ -236,6 +236,14 @@ def test_verify_shows_prediction_and_measurement(at_once, tmp_path):
     assert set(json.loads(_verified_as_json(script))["checks"][0]) >= {"measured", "error", "within"}
 
 
+def test_verify_refuses_arguments_that_the_code_does_not_take(at_once, tmp_path):
+    script = tmp_path / "net.py"
+    script.write_text("from torch import nn\ndef net(width): return nn.Linear(8, width)\n")
+    command = ["verify", f"{script}:net", "--hardware=generic-cpu", "--allow-busy"]
+    done = CliRunner().invoke(main, [*command, "--arg", "widht=3"])
+    assert done.exit_code == 2 and "takes no argument widht" in done.output
+
+
 def _verified_as_json(script) -> str:
     arguments = ["--hardware", "generic-cpu", "--batch-size=4", "--input=32", "--allow-busy", "--json"]
     return CliRunner().invoke(main, ["verify", f"{script}:Net", *arguments]).stdout

@@ -7,7 +7,7 @@ Here symbols are names, their sizes are the batch or the hint that the file give
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from estimator.base.errors import ModelFileError
@@ -52,12 +52,16 @@ class Program:
 
 @dataclass(frozen=True)
 class GraphInput:
-    """A tensor that the user passes: its sizes, where a symbol is a string, and the sizes at export time."""
+    """A tensor that the user passes: its sizes, where a symbol is a string, and the sizes at export time.
+
+    `leading` is the dimension where its batch stands, as far as the program tells.
+    """
 
     name: str
     dtype: str
     sizes: tuple[int | str, ...]
     hints: tuple[int, ...]
+    leading: int = 0
 
 
 def read_program(archive: Archive) -> Program:
@@ -116,7 +120,23 @@ def user_inputs(program: Program) -> tuple[GraphInput, ...]:
             found.append(
                 GraphInput(name, dtype_name(meta["dtype"]), tuple(s for s, _ in sizes), tuple(h for _, h in sizes))
             )
-    return tuple(found)
+    static = all(isinstance(size, int) for item in found for size in item.sizes)
+    steps_first = _steps_first(program.graph) if static else None
+    return tuple(replace(item, leading=1) if item.sizes[:2] == steps_first else item for item in found)
+
+
+_RECURRENT = tuple(f"torch.ops.aten.{kind}.input" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu"))
+
+
+def _steps_first(graph: dict[str, Any]) -> tuple[int | str, ...] | None:
+    """Steps and batch of what the first recurrent layer takes, where it takes the steps first; else None."""
+    for node in graph["nodes"]:
+        if node["target"] in _RECURRENT:
+            batch_first = only(node["inputs"][-1]["arg"])[1]
+            taken = graph["tensor_values"][node["inputs"][0]["arg"]["as_tensor"]["name"]]["sizes"]
+            sizes = tuple(size_of(dimension)[0] for dimension in taken)
+            return sizes[:2] if batch_first is False and len(sizes) == 3 else None
+    return None
 
 
 def dtype_name(number: Any) -> str:
@@ -129,7 +149,7 @@ def dtype_name(number: Any) -> str:
 def batch_of(inputs: tuple[GraphInput, ...]) -> str | int | None:
     """The batch: the symbol of the first input that has one, else the first size of the first input, else None."""
     symbols = [size for item in inputs for size in item.sizes if isinstance(size, str)]
-    leading = [item.sizes[0] for item in inputs if item.sizes]
+    leading = [item.sizes[item.leading] for item in sorted(inputs, key=lambda i: -i.leading) if item.sizes]
     first_symbols = [size for size in leading if isinstance(size, str)]
     return (first_symbols or symbols or leading or [None])[0]
 
@@ -145,10 +165,10 @@ def input_specs(inputs: tuple[GraphInput, ...]) -> tuple[InputSpec, ...]:
     batch = batch_of(inputs)
     specs = []
     for item in batched(inputs):
-        where = item.sizes.index(batch) if batch is not None else 0
+        where = next(place for place in (item.leading, *range(len(item.sizes))) if item.sizes[place] == batch)
         dtype = "float" if item.dtype in ("float32", "float16", "bfloat16", "float64") else item.dtype
         shape = item.hints[:where] + item.hints[where + 1 :]
-        specs.append(InputSpec(shape, dtype, batch_dim=where))
+        specs.append(InputSpec(shape, dtype, batch_dim=where, example_batch=item.hints[where]))
     return tuple(specs)
 
 

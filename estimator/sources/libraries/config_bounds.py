@@ -62,7 +62,9 @@ def _elements(size: Any) -> float:
 
 
 def _sum_of(value: Any, depth: int) -> float:
-    """The numbers in a value and in the lists within it, added up."""
+    """The numbers in a value and in the lists within it, added up; a list of floats counts nothing (rope_theta)."""
+    if depth and isinstance(value, float):
+        return 0.0
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(min(abs(value), 2**1000)) if isinstance(value, int) or math.isfinite(value) else 0.0
     if isinstance(value, (list, tuple)) and depth < _DEEPEST:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from estimator.base.errors import ModelFileError
 from estimator.base.reading import read_json
 from estimator.base.words import one_line, told
-from estimator.sources.libraries import config_bounds, quantization
+from estimator.sources.libraries import config_bounds, picture_sizes, quantization
+from estimator.sources.libraries.library_inputs import with_pictures_of
 from estimator.sources.loaded import NAME_THE_CODE, LoadedModel
 from estimator.sources.weight_files import no_config
 
@@ -52,7 +53,10 @@ def load_directory(directory: Path, *, trust: bool) -> LoadedModel:
         return LoadedModel(module, directory.resolve().name, form, notes=notes, dtype=dtype)
     module, notes = _transformers_model(config, directory)
     notes += quantization.apply(module, config.get("quantization_config"))
-    return LoadedModel(module, directory.resolve().name, "Hugging Face config", notes=notes, dtype=dtype)
+    size = picture_sizes.in_directory(directory)
+    found = with_pictures_of(module, size, "preprocessor_config.json") if size else None
+    specs, told = found or (None, "")
+    return LoadedModel(module, directory.resolve().name, "Hugging Face config", specs, told, notes=notes, dtype=dtype)
 
 
 def load_model_type(name: str) -> LoadedModel:

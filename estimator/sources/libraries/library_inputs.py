@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.sources.inputs import DEFAULT_IMAGE, DEFAULT_TOKENS, InputSpec
+from estimator.sources.libraries.picture_sizes import Size, by_default
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +28,25 @@ _POSITIONS = (
     "max_target_positions",
 )
 _VIDEO_SIZES = {"VideoResNet": 112, "SwinTransformer3d": 224, "MViT": 224, "S3D": 224}
+
+
+def with_pictures_of(module: torch.nn.Module, size: Size, source: str) -> Found | None:
+    """The inputs of a model of transformers that takes pictures of `size`, as `source` says; None where it takes none.
+
+    A size in the model's own settings gives way: it is that of its positions, which are fitted to the picture's.
+    """
+    try:
+        found = inputs_of_library_model(module)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # settings of an unexpected kind
+        return None
+    if found is None or not any(spec.name == "pixel_values" for spec in found[0]):
+        return None
+    specs = tuple(
+        replace(spec, shape=(*spec.shape[:-2], *size)) if spec.name == "pixel_values" else spec for spec in found[0]
+    )
+    beside = [f"{'x'.join(map(str, spec.shape))} {spec.name}" for spec in specs if spec.name != "pixel_values"]
+    told = f"{source}: pictures of {size[0]}x{size[1]}"
+    return specs, f"{told}; {' and '.join(beside)} assumed" if beside else told
 
 
 def inputs_of_library_model(module: torch.nn.Module) -> Found | None:
@@ -96,6 +117,11 @@ def _takes(module: Any, name: str) -> bool:
     return name in inspect.signature(module.forward).parameters
 
 
+def _needs(module: Any, name: str) -> bool:
+    parameter = inspect.signature(module.forward).parameters.get(name)
+    return parameter is not None and parameter.default is parameter.empty
+
+
 def _tokens(config: Any) -> tuple[int, int | None]:
     """How many tokens to assume, and the vocabulary's size."""
     positions = _setting(config, *_POSITIONS)
@@ -130,7 +156,7 @@ def _text_inputs(module: Any, config: Any) -> Found:
         specs.append(InputSpec((tokens,), "int64", "decoder_input_ids", high=vocabulary))
         source = f"transformers config: {tokens} tokens into the encoder and {tokens} into the decoder assumed"
     both = hasattr(module, "logit_scale") or getattr(config, "model_type", "") == "vilt"  # CLIP and its kin, ViLT
-    if both and _takes(module, "pixel_values"):
+    if (both and _takes(module, "pixel_values")) or _needs(module, "pixel_values"):
         specs.append(_image(config)[0])
     return tuple(specs), source
 
@@ -169,7 +195,11 @@ def _decoder_tokens(module: Any, config: Any, specs: list[InputSpec], assumed: l
 
 def _image_inputs(module: Any, config: Any) -> Found:
     pixels, unknown = _image(config)
-    specs, shown = [pixels], f"pixels of {'x'.join(map(str, pixels.shape))}"
+    usual = by_default(config) if unknown and _image_size(config) is None else None
+    if usual:
+        pixels = replace(pixels, shape=(*pixels.shape[:-2], *usual[0]))
+    shown = f"pixels of {'x'.join(map(str, pixels.shape))}" + (f" as {usual[1]} makes them" if usual else "")
+    specs = [pixels]
     words, assumed = ([], [shown]) if unknown else ([shown], [])
     if getattr(config, "is_encoder_decoder", False) or hasattr(config, "decoder"):
         _decoder_tokens(module, getattr(config, "decoder", config), specs, assumed)
@@ -215,15 +245,16 @@ def _diffusers_inputs(module: Any, config: Any) -> Found | None:
     name, assumed = type(module).__name__, []
     size, channels = config.get("sample_size"), config.get("in_channels")
     height, width = (size[-2], size[-1]) if isinstance(size, (tuple, list)) else (size or 64, size or 64)
-    shape = (channels or 3, int(height), int(width))
-    sample = InputSpec(shape, name="sample" if _takes(module, "sample") else "hidden_states")
+    shape = (channels or 3, int(width)) if "1D" in name else (channels or 3, int(height), int(width))
+    sample = InputSpec(shape, name=next((n for n in ("sample", "hidden_states", "x") if _takes(module, n)), None))
     shown = "x".join(map(str, shape))
     source = f"diffusers config: {name} at {shown}"
     if not size or not channels:
         source, assumed = f"diffusers config: {name}", [shown]
     specs = [sample]
-    if not name.startswith(("Autoencoder", "VQModel", "ConsistencyDecoder")):
+    if _takes(module, "timestep"):
         specs.append(InputSpec((), "int64", "timestep", high=1000))
+    if not name.startswith(("Autoencoder", "VQModel", "ConsistencyDecoder")):
         width_of_text = (
             config.get("cross_attention_dim") or config.get("joint_attention_dim") or config.get("caption_channels")
         )

@@ -84,3 +84,34 @@ def test_contradictions_are_refused(said):
 def test_all_sizes_of_an_example_are_the_samples():
     model = built((on_meta(PointMLP), torch.zeros(7, 3)), "net.py:f", "")
     assert chosen_inputs(model, Scenario(no_batch=True)).specs == (InputSpec((7, 3), batch_dim=None),)
+
+
+def _exported(folder, module, *inputs):
+    program = torch.export.export(module.eval(), inputs)
+    torch.export.save(program, folder / "model.pt2")
+    return str(folder / "model.pt2")
+
+
+def test_an_export_of_a_graph_is_one_sample(tmp_path):
+    path = _exported(tmp_path, GraphNet(), torch.zeros(100, 16), torch.zeros(2, 1000, dtype=torch.long))
+    told = estimate(path, Scenario(hardware="a100"))
+    said = estimate(path, Scenario(hardware="a100", no_batch=True))
+    for footprint in (told, said):
+        assert footprint.inference_workload.flops_per_sample == GRAPH
+        assert footprint.training_workload.batch_size == 1
+    assert "--no-batch" in told.input_warnings[0] and not said.input_warnings
+
+
+def test_an_export_with_a_fixed_batch_may_be_one_sample(tmp_path):
+    path = _exported(tmp_path, PointMLP(), torch.zeros(_POINTS, 3))
+    footprint = estimate(path, Scenario(hardware="a100", no_batch=True))
+    assert footprint.inference_workload.flops_per_sample == CLOUD
+    assert not any("fixed batch" in warning for warning in footprint.warnings)
+
+
+@pytest.mark.parametrize(("batch_first", "batch"), [(False, 3), (True, 10)])
+def test_an_exported_recurrent_layer_tells_its_batch(tmp_path, batch_first, batch):
+    path = _exported(tmp_path, nn.LSTM(8, 16, batch_first=batch_first), torch.zeros(10, 3, 8))
+    footprint = estimate(path, Scenario(hardware="a100"))
+    assert footprint.inference_workload.batch_size == batch
+    assert footprint.inference_workload.flops_per_sample == 30 // batch * 2 * 4 * 16 * (8 + 16)

@@ -62,9 +62,6 @@ def lazy():
 
 lazy_instance = nn.LazyLinear(3)
 
-def scalar_example():
-    return Net(), torch.tensor(3)
-
 def needs_arguments(width):
     return Net(width)
 
@@ -118,7 +115,6 @@ def test_example_inputs(code):
         ("huge", ["more than 4GB of memory", "--limit memory=16G"]),
         ("leaves", ["SystemExit"]),
         ("number", ["returns a int", "torch.nn.Module"]),
-        ("scalar_example", ["batch dimension", "--input"]),
         ("needs_arguments", ["needs arguments (width)", "needs_arguments(width)", "--arg width=", "without arguments"]),
         ("Ne", ["has no Ne", "Net"]),
         ("Other", ["returns a Other"]),

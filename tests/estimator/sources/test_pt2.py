@@ -38,7 +38,7 @@ def run(loaded, batch):
 def test_dynamic_batch(exported):
     loaded = load(exported(Small(), torch.zeros(2, 3, 8, 8)))
     assert loaded.form == "torch.export program" and loaded.fixed_batch is None
-    assert loaded.inputs == (InputSpec((3, 8, 8)),)
+    assert loaded.inputs == (InputSpec((3, 8, 8), example_batch=2),)
     assert run(loaded, 1) == [(1, 4), (1, 8)]
     assert run(loaded, 4) == [(4, 4), (4, 8)]
 
@@ -50,7 +50,7 @@ def test_a_dynamic_size_beside_the_batch_is_assumed(tmp_path):
         program = torch.export.export(nn.Linear(4, 2), (torch.zeros(3, 5, 4),), dynamic_shapes=shapes)
         torch.export.save(program, tmp_path / "model.pt2")
         loaded = load(str(tmp_path / "model.pt2"))
-        assert loaded.inputs == (InputSpec((5, 4)),) and is_assumed(loaded.inputs_source) == assumed
+        assert loaded.inputs == (InputSpec((5, 4), example_batch=3),) and is_assumed(loaded.inputs_source) == assumed
 
 
 def test_static_batch(exported):
@@ -125,7 +125,7 @@ def test_lstm(exported):
             return self.head(self.rnn(x)[0][:, -1])
 
     loaded = load(exported(Net(), torch.zeros(2, 5, 8)))
-    assert loaded.inputs == (InputSpec((5, 8)),) and run(loaded, 3) == [(3, 4)]
+    assert loaded.inputs == (InputSpec((5, 8), example_batch=2),) and run(loaded, 3) == [(3, 4)]
 
 
 def test_too_many_inputs_are_told(exported):
