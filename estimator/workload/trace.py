@@ -8,7 +8,6 @@ really data-dependent is guessed (the dearer way, present, 1) and reported in `W
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from estimator.base.budget import spending
 from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError
 from estimator.base.nests import each, with_each
+from estimator.base.remedies import said_and_remedy
 from estimator.workload.execution.accumulation import adding_ops
 from estimator.workload.execution.autocast import autocasting, ready_to_autocast
 from estimator.workload.execution.checkpointing import checkpointed
@@ -185,15 +185,6 @@ def _run(
         return once(graph=True)
 
 
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"forward calls sys.exit ({error})"
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return lines[0].rstrip(".") if len(lines[0]) <= 200 else lines[0][:197] + "..."
-
-
 def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
     """The error for one of `FAILURES`: the input, the layer, what was raised, and a remedy."""
     error, path, layer_type = failure, "", ""
@@ -206,10 +197,7 @@ def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
             "number of rounds, such as `for _ in range(50)`."
         )
     shapes = ", ".join("x".join(map(str, t.shape)) for t in each((inputs.args, inputs.kwargs), Tensor))
-    sentence = _sentence(error)
-    remedy = "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
-    if re.search("bf16|bfloat16", sentence, re.IGNORECASE):
-        remedy = "try --dtype bfloat16."
+    sentence, remedy = said_and_remedy(error)
     return InputError(f"The model does not run on an input of {shapes} (batch first){where}: {sentence}; {remedy}")
 
 
