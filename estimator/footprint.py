@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from estimator.base.errors import ModelFileError
 from estimator.base.facts import Assumption
 from estimator.energy import pricing
 from estimator.energy.pricing import Estimate, LayerCost
-from estimator.hardware import selection
+from estimator.hardware import selection, settings
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
@@ -27,10 +28,11 @@ from estimator.sources import LoadedModel, load
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
+from estimator.workload.execution.trained import trainable_parameters
 from estimator.workload.kernels.stored_weights import spared_bytes
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import OPTIMIZERS
-from estimator.workload.trace import TraceInputs, trace, trainable_parameters
+from estimator.workload.trace import TraceInputs, trace
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def workload_of(
     scenario: Scenario,
     *,
     training: bool,
+    on_gpu: bool = True,
     kept: Traces | None = None,
 ) -> Workload:
     """Trace `model` in `scenario`: a forward pass, or a training step. An export with a fixed batch keeps that one.
@@ -116,12 +119,13 @@ def workload_of(
     kept = {} if kept is None else kept
     batch_size = model.fixed_batch or batch_size
     dtype = scenario.value_of("dtype")
-    optimizer, freeze = (scenario.value_of("optimizer"), scenario.freeze) if training else (None, ())
-    key = model, specs, batch_size, dtype, optimizer, freeze
+    optimizer, freeze = (scenario.optimizer_step, scenario.freeze) if training else (None, ())
+    execution, last = choices.execution_of(scenario, on_gpu=on_gpu), scenario.channels_last
+    key = model, specs, batch_size, dtype, optimizer, freeze, execution, last
     if key not in kept:
-        args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype))
+        args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype), channels_last=last)
         inputs = TraceInputs(args, kwargs, batch_size)
-        kept[key] = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=freeze)
+        kept[key] = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=freeze, execution=execution)
     return kept[key]
 
 
@@ -139,8 +143,9 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
             f"{devices} x {profile.title} has {profile.memory_bytes * devices / 1e9:,.0f} GB; "
             "add --devices, or choose other --hardware"
         )
-    if dtype != "float32" and profile.model.rates.rate_of("matmul", dtype) == "float32":
-        yield f"{profile.title} has no published {dtype} rate: its matrix work is priced at the float32 rate"
+    narrow = scenario.autocast or dtype
+    if narrow != "float32" and profile.model.rates.rate_of("matmul", narrow) == "float32":
+        yield f"{profile.title} has no published {narrow} rate: its matrix work is priced at the float32 rate"
     if model.dtype is not None and choices.nearest_dtype(model.dtype) != dtype_of(model.dtype):
         yield f"the model's config says {model.dtype}, which cannot be priced: its numbers are taken as {dtype}"
     if model.fixed_batch:
@@ -189,24 +194,22 @@ def estimate(
     Raises a `JoulecastError` that names the remedy where something cannot be used.
     """
     scenario = scenario or Scenario()
-    profile, hardware_assumption = selection.choose(
-        scenario.value_of("hardware"), scenario.clock_hz, hardware, scenario.power_limit
-    )
+    profile, hardware_assumption = selection.choose(scenario.value_of("hardware"), scenario.settings, hardware)
     site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
     if loaded.of_file:
         budget.read_from_file()
     scenario, dtype = choices.with_dtype(loaded, scenario)
     kept = {} if kept is None else kept
+    traced = partial(workload_of, on_gpu=profile.model.asynchronous, kept=kept)
 
     def serving(specs: tuple[InputSpec, ...]) -> Workload:
-        batch_size = scenario.value_of("inference_batch_size")
-        return workload_of(loaded, specs, batch_size, scenario, training=False, kept=kept)
+        return traced(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False)
 
     inputs = chosen_inputs(loaded, scenario)
     served = serving(inputs.specs)
     inputs = weighed(inputs, lambda specs: serving(specs).flops_per_sample)
-    step = workload_of(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
+    step = traced(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
 
@@ -230,7 +233,7 @@ def estimate(
                 inference=served_estimate.clock_share,
                 training=step_estimate.clock_share,
             ),
-            *selection.limit_of(profile),
+            *settings.said(profile, scenario.settings),
             *site_assumptions,
         ),
         inference_workload=served,

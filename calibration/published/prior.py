@@ -19,6 +19,7 @@ from scipy.stats import t as student_t
 
 from calibration.learning.spreads import Z, spread_of, spread_of_devices
 from calibration.published import beside as others
+from calibration.published import other_vendors
 from calibration.published.coefficients import COEFFICIENTS, STATED, DeviceKind, Model, fit, kind_of, predictions
 from calibration.published.left_out import (
     TARGETS,
@@ -30,6 +31,7 @@ from calibration.published.left_out import (
 )
 from calibration.published.network_rows import is_network
 from calibration.published.rows import Row, read
+from calibration.published.vendors import vendor_facts
 from estimator.base.atomic import write_text
 from estimator.base.facts import Fact
 from estimator.hardware import catalogue
@@ -85,8 +87,8 @@ def training_spread(held: Sequence[HeldOut], few: float) -> float:
     return math.sqrt(max(0.0, spreads[0] ** 2 - spreads[1] ** 2))
 
 
-def gpu_spreads(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Fact]:
-    """Spreads for a GPU that the fit has not seen, and of a training step on any device."""
+def gpu_spreads(rows: Sequence[Row], beside: Sequence[Row], model: Model, foreign: Sequence[Row]) -> dict[str, Fact]:
+    """Spreads for a GPU that the fit has not seen, of other vendors too, and of a training step on any device."""
     held, by_network = devices_left_out([*rows, *beside], "gpu"), networks_left_out(rows, "gpu", beside)
     show(held, "left out")
     by_device = [h for h in held if is_network(h.row)]
@@ -104,6 +106,7 @@ def gpu_spreads(rows: Sequence[Row], beside: Sequence[Row]) -> dict[str, Fact]:
         "training_spread": Fact(
             training_spread(by_network, spread_of(errors(by_device, "energy"))), "1", trained, "published"
         ),
+        **vendor_facts(model, foreign, held),
     }
 
 
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="TOML", help="write the coefficients to this file")
     arguments = parser.parse_args()
     rows, ops = list(read(arguments.directory)), others.read(arguments.directory)
+    foreign = other_vendors.read(arguments.directory)
     text = "# Written by calibration/published/prior.py; do not edit by hand.\n"
     gpu: dict[str, Fact] = {}
     kinds: tuple[DeviceKind, ...] = ("gpu", "cpu")
@@ -162,7 +166,7 @@ def main() -> None:
             for name, value in model.items()
             if name in COEFFICIENTS[kind]
         }
-        spreads = gpu = gpu_spreads(of_kind, ops) if kind == "gpu" else cpu_spreads(of_kind, gpu)
+        spreads = gpu = gpu_spreads(of_kind, ops, model, foreign) if kind == "gpu" else cpu_spreads(of_kind, gpu)
         text += toml_table(kind, {**facts, **spreads, **STATED[kind], **NODE}) + "\n"
     if arguments.write:
         write_text(arguments.write, text)

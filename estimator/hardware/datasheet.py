@@ -192,9 +192,9 @@ def from_datasheet(
 ) -> HardwareProfile:
     """The profile of a device that nobody has measured: its spec sheet times the coefficients of its kind.
 
-    energy_per_byte = share x TDP / bandwidth; static and active power: docs/model.md. `own` replaces `coefficients()`
-    (while they are fitted, or by a machine's own). At a locked clock `clock_hz`, rates follow the clock, and the
-    energy per FLOP and the active power the governor's voltage.
+    Apple's chips reach `apple_share` of what others do. energy_per_byte = share x TDP / bandwidth; static and active
+    power: docs/model.md. `own` replaces `coefficients()` (while they are fitted, or by a machine's own). At a locked
+    clock `clock_hz`, rates follow the clock, and the energy per FLOP and the active power the governor's voltage.
     """
     gpu = device.kind != "cpu"
     facts = coefficients()["gpu" if gpu else "cpu"] if own is None else {}
@@ -205,22 +205,26 @@ def from_datasheet(
     tdp_w, bandwidth = _required(device, "tdp_w"), _required(device, "bandwidth_bytes_per_s")
     generic = device.name.startswith("generic-")
     unlike = _catalogue_spread(device) if generic else 0.0
+    foreign = c.get(f"{device.vendor}_spread", 0.0) if gpu else 0.0
+    reached = c["apple_share"] if gpu and device.vendor == "apple" else 1.0
     host_speed = 1.0 if gpu or not device.base_clock_hz else device.base_clock_hz / c["host_clock_hz"]
     still = min(c["unit_power_w"] * _units(device), c["most_static_share"] * tdp_w) if gpu else 0.0
     clocked = 1 + c["clocked_static_share"] * (slowed * voltage - 1) if gpu else 1.0
     model = EnergyModel(
         asynchronous=gpu,
         rates=Rates(
-            flop_per_s=MappingProxyType(_sustained(device, c, slowed)),
+            flop_per_s=MappingProxyType(_sustained(device, c, reached * slowed)),
             energy_per_flop_j=MappingProxyType(_flop_energies(device, c, voltage)),
             backward_efficiency=c["backward_efficiency"],
+            relaying=_on_matrix_units(device) - {"tf32"},
+            relaid_share=c["relaid_share"] if gpu else 0.0,
             half_wave=0.5 * TILE**2 * _units(device) if gpu else 0.0,
             fill_blocks=c["fill_blocks"] if gpu else 0.0,
             unit_s=c["unit_s"] / _units(device) / slowed if gpu else 0.0,
             exponentials_per_s=slowed * c["exponential_efficiency"] * _exponentials(device) if gpu else math.inf,
         ),
         memory=Memory(
-            bandwidth_bytes_per_s=bandwidth * c["bandwidth_efficiency"],
+            bandwidth_bytes_per_s=reached * bandwidth * c["bandwidth_efficiency"],
             energy_per_byte_j=c["byte_power_share"] * tdp_w / bandwidth,
             grouped_bandwidth=c["grouped_bandwidth"],
             norm_bandwidth=c["norm_bandwidth"] if gpu else 1.0,
@@ -242,8 +246,8 @@ def from_datasheet(
             tensors_per_optimizer_launch=int(c["tensors_per_optimizer_launch"]),
         ),
         spreads=Spreads(
-            energy=math.hypot(c["energy_spread"], c["host_spread"], unlike),
-            duration=math.hypot(c["duration_spread"], unlike),
+            energy=math.hypot(c["energy_spread"], c["host_spread"], unlike, foreign),
+            duration=math.hypot(c["duration_spread"], unlike, foreign),
             training=c["training_spread"],
             launch=c["launch_spread"],
         ),
@@ -257,6 +261,7 @@ def from_datasheet(
         host=HostShare(c["host_share"], facts["host_share"].source if facts else ""),
         memory_bytes=device.memory_bytes,
         clock_hz=clock_hz or (device.boost_clock_hz if gpu else None),
+        cores=None if gpu else device.compute_units,
     )
 
 

@@ -94,6 +94,49 @@ def gpu_names(nvml: Any = None, visible: str | None = None) -> tuple[str, ...]:
         nvml.nvmlShutdown()
 
 
+def usable_cores(root: Path = Path("/")) -> float | None:
+    """Physical cores that this process may use: its affinity, and its cgroups' quota (version 2); None if not known.
+
+    `root` stands for the file system. Hardware threads of a core count as one.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    threads = float(len(os.sched_getaffinity(0)))
+    for folder in _cgroups(root):
+        quota = _quota(folder / "cpu.max")
+        threads = min(threads, quota) if quota is not None else threads
+    return threads / _threads_a_core(root)
+
+
+def _cgroups(root: Path) -> Iterator[Path]:
+    """The folder of this process's cgroup, and those above it."""
+    base = root / "sys/fs/cgroup"
+    try:
+        line = (root / "proc/self/cgroup").read_text(encoding="utf-8").rpartition("::")[2].strip()
+    except OSError:
+        line = ""
+    folder = base / line.strip("/")
+    yield from (f for f in (folder, *folder.parents) if f == base or base in f.parents)
+
+
+def _quota(path: Path) -> float | None:
+    """Cores' worth of time that "quota period" of a cpu.max file allows; None where it says "max" or is missing."""
+    try:
+        quota, period = path.read_text(encoding="utf-8").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _threads_a_core(root: Path) -> float:
+    """Hardware threads of a core, as the first CPU says."""
+    try:
+        text = (root / "sys/devices/system/cpu/cpu0/topology/thread_siblings_list").read_text(encoding="utf-8").strip()
+    except OSError:
+        return 1.0
+    return float(sum(1 + int(b or a) - int(a) for a, _, b in (part.partition("-") for part in text.split(",") if part)))
+
+
 def cpu_name(cpuinfo: str | None = None) -> str | None:
     """Name of the CPU, `None` where the system does not tell. `cpuinfo` stands for the text of /proc/cpuinfo."""
     if cpuinfo is None:

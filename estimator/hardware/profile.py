@@ -32,7 +32,7 @@ class HardwareProfile:
     """A machine that workloads are priced for. `clock_hz`: of a GPU, None where it follows the load.
 
     `memory_bytes` is None where nobody published it; `calibrated` None where the machine was not.
-    `limited`: whether its power limit was set below the board's own.
+    `limited`: whether its power limit was set below the board's own. `cores`: of a CPU, those that it is priced with.
     """
 
     name: str
@@ -45,3 +45,4 @@ class HardwareProfile:
     clock_hz: float | None
     calibrated: CalibratedHere | None = None
     limited: bool = False
+    cores: float | None = None
