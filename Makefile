@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: demo test lint types tests bench accuracy calibrate-gpu accuracy-gpu clean
+.PHONY: demo test test-floor lint types tests bench accuracy calibrate-gpu accuracy-gpu clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,18 @@ types: $(VENV)/installed
 tests: $(VENV)/installed
 	$(BIN)/pytest -n $(JOBS)
 
+# The oldest timm, transformers and diffusers that pyproject.toml allows, in an environment of their own.
+FLOOR ?= .venv-floor
+$(FLOOR)/installed: pyproject.toml
+	$(PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/python -m pip install --quiet --upgrade pip
+	$(FLOOR)/bin/python -m pip install --quiet --editable '.[search]' hypothesis pytest pytest-xdist \
+		$$(sed -n 's/^zoo = //p' pyproject.toml | tr -d '[]",' | sed 's/>=/==/g')
+	touch $@
+
+test-floor: $(FLOOR)/installed
+	$(FLOOR)/bin/pytest -n $(JOBS) tests/security tests/estimator/sources
+
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
@@ -47,4 +59,4 @@ accuracy-gpu:
 	$(GPU_PYTHON) -m calibration.proof.validate --profile $(RUNS)/gpu.profile.json --rounds 2 --out $(RUNS)
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build $(VENV) $(FLOOR)

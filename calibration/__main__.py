@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from estimator.base.errors import JoulecastError
-from estimator.base.words import printable
 from estimator.commands.limits import limit_option
 from estimator.commands.options import code_options
 from profilers.errors import MeterError
+from profilers.printing import say
 
 
 class _Group(click.Group):
@@ -23,7 +23,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except (JoulecastError, MeterError) as error:
-            click.echo(f"{ctx.info_name}: {printable(error)}", err=True)
+            say(f"{ctx.info_name}: {error}", err=True)
             ctx.exit(2)
 
 
@@ -96,7 +96,7 @@ def calibrate_command(
     policy = LoadPolicy(wait_s=wait_s, allow_busy=allow_busy)
     done = calibrate(hardware, minutes, name=name, out=out, dtypes=dtypes, policy=policy, fresh=fresh)
     for line in profile_lines(done.machine, done.path, done.discarded, done.failures):
-        click.echo(line)
+        say(line)
 
 
 @main.command("verify")
@@ -139,7 +139,7 @@ def verify_command(
     from profilers.load import LoadPolicy
 
     built_with = given(arguments, checkpoint)
-    policy = LoadPolicy(wait_s=wait_s, allow_busy=allow_busy, say=lambda line: click.echo(line, err=True))
+    policy = LoadPolicy(wait_s=wait_s, allow_busy=allow_busy, say=lambda line: say(line, err=True))
     verified = verify(model, Scenario(inputs=inputs, **options), trust=trust, given=built_with, policy=policy)
     if as_json:
         import json
@@ -147,7 +147,7 @@ def verify_command(
         click.echo(json.dumps(verified_json(verified), indent=2))
     else:
         for line in verified_lines(verified):
-            click.echo(line)
+            say(line)
     sys.exit(0 if verified.within else 1)
 
 

@@ -18,10 +18,12 @@ from calibration.measuring.machine import Target, idle_power_w, target_of
 from calibration.measuring.samples import read
 from estimator.base.errors import JoulecastError
 from estimator.base.locks import locked
+from estimator.base.words import printable
 from estimator.hardware.calibrated_machine import CalibratedMachine
 from estimator.hardware.profile_file import SUFFIX, directory, is_name, save
 from profilers.errors import MeterError
 from profilers.load import LoadPolicy
+from profilers.printing import say
 from profilers.session import QUIET
 
 
@@ -90,7 +92,7 @@ def _calibrated(
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)
 
 
 def _meter_line(target: Target) -> str:
@@ -134,7 +136,7 @@ def _measure(work: Collection, name: str, seconds: float) -> None:
     if work.begun_at_s > 0:
         _say(f"Going on after {work.begun_at_s / 60:.1f} minutes that were measured before")
     with click.progressbar(
-        length=max(1, round(seconds - work.begun_at_s)), label=f"Calibrating {name}", file=sys.stderr
+        length=max(1, round(seconds - work.begun_at_s)), label=f"Calibrating {printable(name)}", file=sys.stderr
     ) as bar:
         for sample in work:
             done = min(round(sample.at_s - work.begun_at_s), bar.length or 0)

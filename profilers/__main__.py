@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from profilers.errors import MeterError
+from profilers.printing import say
 
 
 class _Group(click.Group):
@@ -18,7 +19,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MeterError as error:
-            click.echo(f"{ctx.info_name}: {error}", err=True)
+            say(f"{ctx.info_name}: {error}", err=True)
             ctx.exit(2)
 
 
@@ -44,7 +45,7 @@ def meters_command(as_json: bool) -> None:
         click.echo(json.dumps({"components": parts, "missing": missing, "notes": list(found.notes)}, indent=2))
         return
     for line in meters_lines(found):
-        click.echo(line)
+        say(line)
 
 
 @main.command("measure", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -88,7 +89,7 @@ def measure_command(command: tuple[str, ...], record: Path | None, as_json: bool
     baseline = measure_idle(found.meters, options["idle_s"], policy=policy) if options["idle_s"] else None
     outcome = run_command(command, found.meters, label=options["label"], baseline=baseline, policy=policy)
     for line in measurement_lines(outcome.measurement):
-        click.echo(line, err=True)
+        say(line, err=True)
     if outcome.left_over:
         click.echo(f"{outcome.left_over} processes that the command left running were ended", err=True)
     run = run_of(outcome.measurement, command, outcome.exit_code)
@@ -106,9 +107,9 @@ def facts_command(out: Path, seconds: float) -> None:
     """Find out how this machine's GPU tells its energy, idle and at work; write it to a JSON file."""
     from profilers.gpu.facts import gather
 
-    facts = gather(_matrix_products, out, seconds_s=seconds, say=click.echo)
+    facts = gather(_matrix_products, out, seconds_s=seconds, say=say)
     for error in facts["errors"]:
-        click.echo(error, err=True)
+        say(error, err=True)
     sys.exit(1 if facts["errors"] else 0)
 
 

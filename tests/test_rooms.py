@@ -17,8 +17,8 @@ ROOMS = {  # from the ground up
     ),
     "calibration": "errors networks measuring learning published proof report session __main__".split(),
     "profilers": (
-        "errors integral reading meter fingerprint load measurement sampling cpu modelled session gpu record replay "
-        "discovery report command __main__"
+        "errors printing integral reading meter fingerprint load measurement sampling cpu modelled session gpu record "
+        "replay discovery report command __main__"
     ).split(),
 }
 MOST_FILES = 18
