@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from calibration.published.coefficients import DeviceKind, fit, predictions
+from calibration.published.coefficients import fit, predictions
 from calibration.published.rows import Row, family_of
+from calibration.published.stated import DeviceKind
 
 Target = Literal["energy", "duration"]
 TARGETS: tuple[Target, ...] = ("energy", "duration")

@@ -18,10 +18,11 @@ import numpy as np
 
 from calibration.learning.spreads import spread_of
 from calibration.published import beside
-from calibration.published.coefficients import DeviceKind, Model, fit, kind_of
+from calibration.published.coefficients import Model, fit, kind_of
 from calibration.published.left_out import TARGETS, HeldOut, devices_left_out, errors, networks_left_out
 from calibration.published.prior import in_sample, show
 from calibration.published.rows import Row, read
+from calibration.published.stated import DeviceKind
 from estimator.base.atomic import write_text
 from estimator.hardware import catalogue
 

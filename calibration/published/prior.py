@@ -20,7 +20,7 @@ from scipy.stats import t as student_t
 from calibration.learning.spreads import Z, spread_of, spread_of_devices
 from calibration.published import beside as others
 from calibration.published import other_vendors
-from calibration.published.coefficients import COEFFICIENTS, STATED, DeviceKind, Model, fit, kind_of, predictions
+from calibration.published.coefficients import COEFFICIENTS, Model, fit, kind_of, predictions
 from calibration.published.left_out import (
     TARGETS,
     HeldOut,
@@ -31,6 +31,7 @@ from calibration.published.left_out import (
 )
 from calibration.published.network_rows import is_network
 from calibration.published.rows import Row, read
+from calibration.published.stated import STATED, DeviceKind
 from calibration.published.vendors import vendor_facts
 from estimator.base.atomic import write_text
 from estimator.base.facts import Fact

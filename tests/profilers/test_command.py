@@ -172,7 +172,7 @@ def test_meters_say_what_is_missing_and_what_would_help(module: str) -> None:
 
 
 def _pid_in(path: Path) -> int:
-    for _ in range(600):
+    for _ in range(3000):
         if path.exists() and path.read_text():
             return int(path.read_text())
         time.sleep(0.05)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.published.coefficients import COEFFICIENTS, STATED, Machine, fit, predictions, starting
+from calibration.published.coefficients import COEFFICIENTS, Machine, fit, predictions, starting
+from calibration.published.stated import STATED
 from estimator.hardware.datasheet import coefficients, published_machines
 from tests.calibration.published import simulated
 
