@@ -26,9 +26,9 @@ from estimator.sources import LoadedModel, load
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
-from estimator.workload.kernels.stored_weights import spared_bytes
+from estimator.workload.memory.need import MemoryNeed, Need, need, refusals
+from estimator.workload.memory.peak import DEVICE, HOST, RESERVE, Allocations, Allocator
 from estimator.workload.ops import Workload
-from estimator.workload.optimizers import OPTIMIZERS
 from estimator.workload.trace import TraceInputs, trace, trainable_parameters
 
 
@@ -57,12 +57,14 @@ class Footprint:
     training_workload: Workload
     inference_estimate: Estimate
     training_estimate: Estimate
+    memory: MemoryNeed
     inference: Stage
     training: Training
     search: Stage | None
     lifetime: Stage | None
     overhead_is_traced: bool
     input_warnings: tuple[str, ...]
+    memory_warnings: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -126,18 +128,7 @@ def workload_of(
 
 def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
     yield from model.notes
-    dtype, devices = scenario.value_of("dtype"), scenario.value_of("devices")
-    states = OPTIMIZERS[scenario.value_of("optimizer")].states
-    int8 = sum(b.numel() for b in _int8_weights(model.module))
-    floats = facts.parameters - int8 + (1 + states) * facts.trainable_parameters
-    itemsize = getattr(torch, dtype).itemsize
-    needed = int8 + itemsize * floats - spared_bytes(model.module, itemsize)
-    if profile.memory_bytes and needed > profile.memory_bytes * devices:
-        yield (
-            f"training needs at least {needed / 1e9:,.0f} GB (weights, gradients, optimizer state; no activations) and "
-            f"{devices} x {profile.title} has {profile.memory_bytes * devices / 1e9:,.0f} GB; "
-            "add --devices, or choose other --hardware"
-        )
+    dtype = scenario.value_of("dtype")
     if dtype != "float32" and profile.model.rates.rate_of("matmul", dtype) == "float32":
         yield f"{profile.title} has no published {dtype} rate: its matrix work is priced at the float32 rate"
     if model.dtype is not None and choices.nearest_dtype(model.dtype) != dtype_of(model.dtype):
@@ -153,6 +144,44 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
         yield "the training set is smaller than one batch: costs are a part of a whole step's; lower --batch-size"
     if facts.trainable_parameters == 0:
         yield "the model has no trainable parameter: its training is forward passes alone"
+
+
+def memory_of(
+    model: LoadedModel,
+    specs: tuple[InputSpec, ...],
+    scenario: Scenario,
+    workload: Workload,
+    profile: HardwareProfile,
+    *,
+    kept: Traces | None = None,
+) -> Need:
+    """What one device of `profile` holds while it runs `workload`, traced by `workload_of` with the same arguments.
+
+    Where that does not fit, the pass is traced once more, over twice the batch, to tell the largest batch that does.
+    """
+    held = _allocations(workload)
+
+    def twice() -> Allocations:
+        training = held.optimizer is not None
+        return _allocations(workload_of(model, specs, 2 * workload.batch_size, scenario, training=training, kept=kept))
+
+    chosen = None if model.fixed_batch else twice
+    return need(held, workload.batch_size, _allocator(profile), profile.memory_bytes, chosen)
+
+
+def _reserve(profile: HardwareProfile) -> Iterator[Assumption]:
+    if reserve := _allocator(profile).reserve_bytes:
+        yield Assumption("memory_reserve", reserve / 2**20, "MiB", "default", RESERVE, "")
+
+
+def _allocations(workload: Workload) -> Allocations:
+    if workload.allocations is None:
+        raise AssertionError("a traced workload tells what it allocates")
+    return workload.allocations
+
+
+def _allocator(profile: HardwareProfile) -> Allocator:
+    return DEVICE if profile.model.asynchronous else HOST
 
 
 def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust: bool = False) -> LoadedModel:
@@ -205,6 +234,10 @@ def estimate(
     step = workload_of(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
+    memory = MemoryNeed(
+        memory_of(loaded, inputs.specs, scenario, served, profile, kept=kept),
+        memory_of(loaded, inputs.specs, scenario, step, profile, kept=kept),
+    )
 
     inference = stages.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
     trained = stages.training(
@@ -227,17 +260,20 @@ def estimate(
                 training=step_estimate.clock_share,
             ),
             *selection.limit_of(profile),
+            *_reserve(profile),
             *site_assumptions,
         ),
         inference_workload=served,
         training_workload=step,
         inference_estimate=served_estimate,
         training_estimate=step_estimate,
+        memory=memory,
         inference=inference,
         training=trained,
         search=searched,
         lifetime=lived or None,
         overhead_is_traced=scenario.overhead is None,
         input_warnings=inputs.warnings,
+        memory_warnings=tuple(refusals(memory, f"one {profile.title}")),
         warnings=tuple(_warnings(loaded, facts, profile, scenario)),
     )

@@ -21,13 +21,14 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
 from estimator.base.budget import Exhausted, too_much_to_trace
-from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError
+from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError, told
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
 from estimator.workload.higher_order import uncompiled
 from estimator.workload.kernels.scans import one_op_a_scan
 from estimator.workload.kernels.stored_weights import with_stored_weights
 from estimator.workload.loss import assumed_loss, unread_outputs
+from estimator.workload.memory.held import allocations
 from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
@@ -118,13 +119,20 @@ def _one_pass(
     trainable: frozenset[str] | None,
 ) -> None:
     """Forward, and backward if this is training; both run the model's code (custom and checkpointed functions)."""
+    recorder.memory.made([*tensors_in(args, []), *tensors_in(kwargs.values(), [])])
     output = module(*args, **kwargs)
-    if trainable is None:
-        return
+    if trainable is not None:
+        _backward(module, output, recorder, trainable)
+    recorder.memory.end(module.parameters())
+
+
+def _backward(module: nn.Module, output: Any, recorder: OpRecorder, trainable: frozenset[str]) -> None:
+    """The assumed loss of `output`, and its gradients."""
     recorder.layer_scope("", "loss")
     loss, recorder.loss = assumed_loss(output)
     if unread := unread_outputs(output):
         recorder.guesses.note(f"not part of the assumed loss, since it cannot be read: {', '.join(unread)}", "at least")
+    recorder.memory.forward_ends()
     if loss is not None:
         seed = torch.ones_like(loss)
         recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
@@ -173,6 +181,7 @@ def recording(
         if ways is not None:
             recorder.guesses.known.buffers(ghosts, module.named_buffers(remove_duplicate=False))
         args, kwargs = tree_map(on_device, (inputs.args, inputs.kwargs))
+        recorder.memory.hold(ghosts.values())
         stack.enter_context(recorder.following_layers())
         stack.enter_context(torch.set_grad_enabled(graph or trainable is not None))
         stack.enter_context(FuseCalls(recorder.guesses))
@@ -209,15 +218,6 @@ def _run(
         return once(graph=True)
 
 
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"forward calls sys.exit ({error})"
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return lines[0].rstrip(".") if len(lines[0]) <= 200 else lines[0][:197] + "..."
-
-
 def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
     """The error for one of `FAILURES`: the input, the layer, what was raised, and a remedy."""
     error, path, layer_type = failure, "", ""
@@ -232,7 +232,7 @@ def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
     shapes = ", ".join(
         "x".join(map(str, t.shape)) for t in tensors_in((inputs.args, tuple(inputs.kwargs.values())), [])
     )
-    sentence = _sentence(error)
+    sentence = told(error)
     remedy = "give one sample's shape with --input, such as --input 3x224x224 or --input tokens:512."
     if re.search("bf16|bfloat16", sentence, re.IGNORECASE):
         remedy = "try --dtype bfloat16."
@@ -289,7 +289,7 @@ def trace(
     ops = with_stored_weights(recorder.ops, module, torch_dtype.itemsize)
     if optimizer and trainable:
         ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
-    uncovered = dict(recorder.uncovered)
-    told, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
-    calls, loss = recorder.module_calls, recorder.loss
-    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, told, loss, bound, fused)
+    guesses, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
+    calls, loss, uncovered = recorder.module_calls, recorder.loss, dict(recorder.uncovered)
+    held = allocations(module, trainable or frozenset(), torch_dtype, optimizer, recorder.memory.lifetimes)
+    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, guesses, loss, bound, fused, held)
