@@ -80,12 +80,15 @@ def plain_cnn(width: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10))
 
 
-def _named(name: str, *shape: int, tokens: bool = False) -> Network:
+def named(name: str, *shape: int, tokens: bool = False) -> Network:
+    """A network that `estimate` knows by name, and the shape of its batch."""
     make = (lambda: torch.zeros(shape, dtype=torch.long)) if tokens else (lambda: torch.zeros(shape))
     return Network(name, lambda: load(name).module, make)
 
 
-def _own(name: str, build: Callable[[], nn.Module], *shape: int) -> Network:
+def own(name: str, build: Callable[[], nn.Module], *shape: int) -> Network:
+    """A network of our own, and the shape of its batch."""
+
     def on_meta() -> nn.Module:
         with torch.device("meta"):
             return build()
@@ -94,40 +97,40 @@ def _own(name: str, build: Callable[[], nn.Module], *shape: int) -> Network:
 
 
 TRACKED = (
-    _named("mlp:100x10x300", 256, 100),
-    _named("torchvision:resnet18", 16, 3, 224, 224),
-    _named("torchvision:resnet50", 16, 3, 224, 224),
-    _named("torchvision:vgg11", 8, 3, 224, 224),
-    _named("torchvision:densenet121", 8, 3, 224, 224),
-    _named("torchvision:mobilenet_v2", 16, 3, 224, 224),
-    _named("torchvision:efficientnet_b0", 16, 3, 224, 224),
-    _named("torchvision:squeezenet1_1", 16, 3, 224, 224),
-    _named("torchvision:shufflenet_v2_x1_0", 16, 3, 224, 224),
-    _named("torchvision:regnet_y_400mf", 16, 3, 224, 224),
-    _named("torchvision:convnext_tiny", 8, 3, 224, 224),
-    _named("torchvision:swin_t", 8, 3, 224, 224),
-    _named("torchvision:vit_b_16", 8, 3, 224, 224),
-    _named("timm:mixer_s32_224", 16, 3, 224, 224),
-    _named("transformers:bert", 4, 128, tokens=True),
-    _named("transformers:gpt2", 4, 128, tokens=True),
-    _own("transformer encoder 256 x 4", lambda: encoder(256, 4), 16, 128, 256),
-    _own("U-Net 32 x 4", lambda: UNet(32, 4), 4, 3, 128, 128),
-    _own("autoencoder 32", lambda: autoencoder(32), 32, 3, 64, 64),
-    _own("GRU 128 x 2", lambda: LastStep(nn.GRU(64, 128, 2, batch_first=True)), 32, 50, 64),
+    named("mlp:100x10x300", 256, 100),
+    named("torchvision:resnet18", 16, 3, 224, 224),
+    named("torchvision:resnet50", 16, 3, 224, 224),
+    named("torchvision:vgg11", 8, 3, 224, 224),
+    named("torchvision:densenet121", 8, 3, 224, 224),
+    named("torchvision:mobilenet_v2", 16, 3, 224, 224),
+    named("torchvision:efficientnet_b0", 16, 3, 224, 224),
+    named("torchvision:squeezenet1_1", 16, 3, 224, 224),
+    named("torchvision:shufflenet_v2_x1_0", 16, 3, 224, 224),
+    named("torchvision:regnet_y_400mf", 16, 3, 224, 224),
+    named("torchvision:convnext_tiny", 8, 3, 224, 224),
+    named("torchvision:swin_t", 8, 3, 224, 224),
+    named("torchvision:vit_b_16", 8, 3, 224, 224),
+    named("timm:mixer_s32_224", 16, 3, 224, 224),
+    named("transformers:bert", 4, 128, tokens=True),
+    named("transformers:gpt2", 4, 128, tokens=True),
+    own("transformer encoder 256 x 4", lambda: encoder(256, 4), 16, 128, 256),
+    own("U-Net 32 x 4", lambda: UNet(32, 4), 4, 3, 128, 128),
+    own("autoencoder 32", lambda: autoencoder(32), 32, 3, 64, 64),
+    own("GRU 128 x 2", lambda: LastStep(nn.GRU(64, 128, 2, batch_first=True)), 32, 50, 64),
 )
 """Convolutional, transformer, dense and recurrent networks of usual sizes."""
 
 SMALL = (
-    _named("mlp:100x10x300", 256, 100),
-    _own("CNN 16", lambda: plain_cnn(16), 32, 3, 64, 64),
-    _named("torchvision:resnet18", 4, 3, 96, 96),
-    _named("torchvision:mobilenet_v2", 4, 3, 96, 96),
-    _named("torchvision:densenet121", 4, 3, 64, 64),
-    _named("timm:vit_tiny_patch16_224", 4, 3, 224, 224),
-    _own("transformer encoder 128 x 2", lambda: encoder(128, 2), 16, 64, 128),
-    _own("U-Net 16 x 3", lambda: UNet(16, 3), 4, 3, 64, 64),
-    _own("autoencoder 16", lambda: autoencoder(16), 32, 3, 64, 64),
-    _own("RNN 128 x 2", lambda: LastStep(nn.RNN(64, 128, 2, batch_first=True)), 32, 50, 64),
+    named("mlp:100x10x300", 256, 100),
+    own("CNN 16", lambda: plain_cnn(16), 32, 3, 64, 64),
+    named("torchvision:resnet18", 4, 3, 96, 96),
+    named("torchvision:mobilenet_v2", 4, 3, 96, 96),
+    named("torchvision:densenet121", 4, 3, 64, 64),
+    named("timm:vit_tiny_patch16_224", 4, 3, 224, 224),
+    own("transformer encoder 128 x 2", lambda: encoder(128, 2), 16, 64, 128),
+    own("U-Net 16 x 3", lambda: UNet(16, 3), 4, 3, 64, 64),
+    own("autoencoder 16", lambda: autoencoder(16), 32, 3, 64, 64),
+    own("RNN 128 x 2", lambda: LastStep(nn.RNN(64, 128, 2, batch_first=True)), 32, 50, 64),
 )
 """Networks that a CPU trains in a moment."""
 

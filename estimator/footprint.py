@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -14,7 +15,8 @@ from estimator.base.errors import ModelFileError
 from estimator.base.facts import Assumption
 from estimator.energy import pricing
 from estimator.energy.pricing import Estimate, LayerCost
-from estimator.hardware import selection
+from estimator.hardware import selection, settings
+from estimator.hardware.memory import memory_of, reserve_of
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
@@ -26,10 +28,10 @@ from estimator.sources import LoadedModel, load
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
-from estimator.workload.memory.need import MemoryNeed, Need, need, refusals
-from estimator.workload.memory.peak import DEVICE, HOST, RESERVE, Allocations, Allocator
+from estimator.workload.execution.trained import trainable_parameters
+from estimator.workload.memory.need import MemoryNeed, refusals
 from estimator.workload.ops import Workload
-from estimator.workload.trace import TraceInputs, trace, trainable_parameters
+from estimator.workload.trace import TraceInputs, trace
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def workload_of(
     scenario: Scenario,
     *,
     training: bool,
+    on_gpu: bool = True,
     kept: Traces | None = None,
 ) -> Workload:
     """Trace `model` in `scenario`: a forward pass, or a training step. An export with a fixed batch keeps that one.
@@ -117,20 +120,22 @@ def workload_of(
     kept = {} if kept is None else kept
     batch_size = model.fixed_batch or batch_size
     dtype = scenario.value_of("dtype")
-    optimizer, freeze = (scenario.value_of("optimizer"), scenario.freeze) if training else (None, ())
-    key = model, specs, batch_size, dtype, optimizer, freeze
+    optimizer, freeze = (scenario.optimizer_step, scenario.freeze) if training else (None, ())
+    execution, last = choices.execution_of(scenario, on_gpu=on_gpu), scenario.channels_last
+    key = model, specs, batch_size, dtype, optimizer, freeze, execution, last
     if key not in kept:
-        args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype))
+        args, kwargs = build_inputs(specs, batch_size, getattr(torch, dtype), channels_last=last)
         inputs = TraceInputs(args, kwargs, batch_size)
-        kept[key] = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=freeze)
+        kept[key] = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=freeze, execution=execution)
     return kept[key]
 
 
 def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
     yield from model.notes
     dtype = scenario.value_of("dtype")
-    if dtype != "float32" and profile.model.rates.rate_of("matmul", dtype) == "float32":
-        yield f"{profile.title} has no published {dtype} rate: its matrix work is priced at the float32 rate"
+    narrow = scenario.autocast or dtype
+    if narrow != "float32" and profile.model.rates.rate_of("matmul", narrow) == "float32":
+        yield f"{profile.title} has no published {narrow} rate: its matrix work is priced at the float32 rate"
     if model.dtype is not None and choices.nearest_dtype(model.dtype) != dtype_of(model.dtype):
         yield f"the model's config says {model.dtype}, which cannot be priced: its numbers are taken as {dtype}"
     if model.fixed_batch:
@@ -144,44 +149,6 @@ def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, s
         yield "the training set is smaller than one batch: costs are a part of a whole step's; lower --batch-size"
     if facts.trainable_parameters == 0:
         yield "the model has no trainable parameter: its training is forward passes alone"
-
-
-def memory_of(
-    model: LoadedModel,
-    specs: tuple[InputSpec, ...],
-    scenario: Scenario,
-    workload: Workload,
-    profile: HardwareProfile,
-    *,
-    kept: Traces | None = None,
-) -> Need:
-    """What one device of `profile` holds while it runs `workload`, traced by `workload_of` with the same arguments.
-
-    Where that does not fit, the pass is traced once more, over twice the batch, to tell the largest batch that does.
-    """
-    held = _allocations(workload)
-
-    def twice() -> Allocations:
-        training = held.optimizer is not None
-        return _allocations(workload_of(model, specs, 2 * workload.batch_size, scenario, training=training, kept=kept))
-
-    chosen = None if model.fixed_batch else twice
-    return need(held, workload.batch_size, _allocator(profile), profile.memory_bytes, chosen)
-
-
-def _reserve(profile: HardwareProfile) -> Iterator[Assumption]:
-    if reserve := _allocator(profile).reserve_bytes:
-        yield Assumption("memory_reserve", reserve / 2**20, "MiB", "default", RESERVE, "")
-
-
-def _allocations(workload: Workload) -> Allocations:
-    if workload.allocations is None:
-        raise AssertionError("a traced workload tells what it allocates")
-    return workload.allocations
-
-
-def _allocator(profile: HardwareProfile) -> Allocator:
-    return DEVICE if profile.model.asynchronous else HOST
 
 
 def as_loaded(model: str | os.PathLike[str] | nn.Module | LoadedModel, *, trust: bool = False) -> LoadedModel:
@@ -216,27 +183,26 @@ def estimate(
     Raises a `JoulecastError` that names the remedy where something cannot be used.
     """
     scenario = scenario or Scenario()
-    profile, hardware_assumption = selection.choose(
-        scenario.value_of("hardware"), scenario.clock_hz, hardware, scenario.power_limit
-    )
+    profile, hardware_assumption = selection.choose(scenario.value_of("hardware"), scenario.settings, hardware)
     site, site_assumptions = choices.site_of(scenario, profile.host)
     loaded = as_loaded(model, trust=trust)
     scenario, dtype = choices.with_dtype(loaded, scenario)
     kept = {} if kept is None else kept
+    traced = partial(workload_of, on_gpu=profile.model.asynchronous, kept=kept)
 
     def serving(specs: tuple[InputSpec, ...]) -> Workload:
-        batch_size = scenario.value_of("inference_batch_size")
-        return workload_of(loaded, specs, batch_size, scenario, training=False, kept=kept)
+        return traced(loaded, specs, scenario.value_of("inference_batch_size"), scenario, training=False)
 
     inputs = chosen_inputs(loaded, scenario)
     served = serving(inputs.specs)
     inputs = weighed(inputs, lambda specs: serving(specs).flops_per_sample)
-    step = workload_of(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True, kept=kept)
+    step = traced(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
+    larger = None if loaded.fixed_batch else partial(traced, loaded, inputs.specs, scenario=scenario)
     memory = MemoryNeed(
-        memory_of(loaded, inputs.specs, scenario, served, profile, kept=kept),
-        memory_of(loaded, inputs.specs, scenario, step, profile, kept=kept),
+        memory_of(served, profile, scenario.settings, larger and partial(larger, training=False)),
+        memory_of(step, profile, scenario.settings, larger and partial(larger, training=True)),
     )
 
     inference = stages.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
@@ -259,8 +225,8 @@ def estimate(
                 inference=served_estimate.clock_share,
                 training=step_estimate.clock_share,
             ),
-            *selection.limit_of(profile),
-            *_reserve(profile),
+            *settings.said(profile, scenario.settings),
+            *reserve_of(profile),
             *site_assumptions,
         ),
         inference_workload=served,

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 
 from calibration.networks.random_images import convolutional
 from calibration.networks.random_sequences import mixer, perceptron, recurrent, transformer
-from estimator.workload.optimizers import OPTIMIZERS
+from estimator.lifecycle.scenario import OPTIMIZER_NAMES
 
 GENERATOR = 7
 """Raised whenever a seed means another network or is traced to other ops: records name it."""
@@ -94,7 +94,7 @@ def drawn(seed: int, dtypes: Sequence[str] = ("float32",), batches: Sequence[int
     """
     r = random.Random(seed)
     family, _, make = r.choices(_FAMILIES, [weight for _, weight, _ in _FAMILIES])[0]
-    optimizer, dtype = r.choice([None, None, None, None, *OPTIMIZERS]), r.choice(dtypes)
+    optimizer, dtype = r.choice([None, None, None, None, *OPTIMIZER_NAMES]), r.choice(dtypes)
     with torch.device("meta"):
         module, args = make(r)
         times = r.choice(batches)

@@ -143,7 +143,7 @@ def verify(
 
     Energies are those of the device. Weights are random: speed depends on shapes. Raises `BusyError` on a busy machine.
     """
-    profile, _ = choose(scenario.value_of("hardware"), scenario.clock_hz)
+    profile, _ = choose(scenario.value_of("hardware"), scenario.settings)
     target, notes = _target(profile)
     policy = replace(policy, limit_cores=target.other_cores)
     policy.wait_until_quiet(target.meters)
@@ -156,7 +156,7 @@ def verify(
         batch, dtype = loaded.fixed_batch or scenario.value_of(size), scenario.value_of("dtype")
         workload = workload_of(loaded, specs, batch, scenario, training=optimizer is not None)
         estimate = price(workload, profile.model)
-        args, kwargs = build_inputs(specs, batch, getattr(torch, dtype))
+        args, kwargs = build_inputs(specs, batch, getattr(torch, dtype), channels_last=scenario.channels_last)
         network = Network(loaded.name, optimizer, dtype, loaded.module, tuple(args), dict(kwargs))
         watch, pace = policy.begin(target.meters, working=True), follow(target.header.device)
         found += _checks(network, (estimate.duration_s, estimate.energy_j), profile, target, phase, pace)

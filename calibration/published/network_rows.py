@@ -1,6 +1,6 @@
 """Published times of whole networks that other files hold: timm, torchvision, language models, power limits.
 
-Each file's rows are drawn at random, always the same ones, and traced anew. AMP is priced as pure float16.
+Each file's rows are drawn at random, always the same ones, and traced anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from estimator.base.errors import JoulecastError
 from estimator.sources import load
 from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.libraries.torchvision_ops import allow_torchvision_without_its_extension
+from estimator.workload.execution.settings import EAGER, Autocast, Execution
 from estimator.workload.ops import Workload
 from estimator.workload.trace import TraceInputs, trace
 
@@ -31,9 +32,6 @@ TIMM: Mapping[str, tuple[str, str]] = {
 
 PICTURES = 40
 """Networks drawn from a file of timm or torchvision."""
-
-LIMITED = 80
-"""Rows drawn from the trainings at power limits, of each device."""
 
 _PHASES = {"infer": "inference", "inference": "inference", "train": "training"}
 _DTYPES = {"float": "float32", "half": "float16"}
@@ -57,9 +55,15 @@ MEAN_TOKENS, TOKENS_SPREAD, MOST_TOKENS = 145.0, 0.41, 384
 """Of SQuAD's questions with their texts: lengths are about log-normal, and a batch is padded to its longest."""
 
 
-def _traced(module: nn.Module, spec: InputSpec, batch: int, dtype: str, optimizer: str | None) -> Workload:
+AMP = Execution(Autocast("float16"))
+"""What timm's benchmark calls `amp`: autocast in float16, without a scaler (timm's benchmark.py)."""
+
+
+def _traced(
+    module: nn.Module, spec: InputSpec, batch: int, dtype: str, optimizer: str | None, execution: Execution = EAGER
+) -> Workload:
     args, kwargs = build_inputs((spec,), batch, getattr(torch, dtype))
-    return trace(module, TraceInputs(args, kwargs, batch), dtype=dtype, optimizer=optimizer)
+    return trace(module, TraceInputs(args, kwargs, batch), dtype=dtype, optimizer=optimizer, execution=execution)
 
 
 def _row(
@@ -92,7 +96,7 @@ def _timm(path: Path, device: str, prefix: str) -> Iterator[Row]:
         pixels, batch = int(entry[f"{prefix}_img_size"]), int(entry[f"{prefix}_batch_size"])
         try:
             module = load(f"timm:{entry.model}").module
-            workload = _traced(module, InputSpec((3, pixels, pixels)), batch, "float16", optimizer)
+            workload = _traced(module, InputSpec((3, pixels, pixels)), batch, "float32", optimizer, AMP)
         except JoulecastError:
             continue
         size, seconds = _size(module), entry[f"{prefix}_step_time"] / 1e3
@@ -189,21 +193,20 @@ def _limited(path: Path) -> Iterator[Row]:
     """Trainings at power limits. Adadelta has two states, like Adam; its optimizer loops over tensors."""
     import pandas as pd
 
-    for _, of in pd.read_csv(path).groupby("device"):
-        for _, entry in of.sample(min(LIMITED, len(of)), random_state=0).iterrows():
-            seconds = entry.time_per_epoch * entry.batch_size / _SAMPLES[entry.dataset]
-            yield _row(
-                entry.device,
-                f"limited/{entry.network}",
-                "training",
-                _limited_workload(entry.network, int(entry.batch_size)),
-                _size(_limited_module(entry.network)),
-                seconds,
-                dtype="float32",
-                energy_j=seconds * entry.average_power,
-                multi_tensor=False,
-                limit_w=float(entry.power_limit),
-            )
+    for _, entry in pd.read_csv(path).iterrows():
+        seconds = entry.time_per_epoch * entry.batch_size / _SAMPLES[entry.dataset]
+        yield _row(
+            entry.device,
+            f"limited/{entry.network}",
+            "training",
+            _limited_workload(entry.network, int(entry.batch_size)),
+            _size(_limited_module(entry.network)),
+            seconds,
+            dtype="float32",
+            energy_j=seconds * entry.average_power,
+            multi_tensor=False,
+            limit_w=float(entry.power_limit),
+        )
 
 
 _FILES: Mapping[str, Callable[[Path], Iterator[Row]]] = {

@@ -14,7 +14,7 @@ def check(scenario: Scenario, *models: str) -> None:
     for text in scenario.inputs:
         parse_input(text)
     if scenario.hardware not in (None, "auto"):
-        selection.choose(scenario.value_of("hardware"), scenario.clock_hz, limit_w=scenario.power_limit)
+        selection.choose(scenario.value_of("hardware"), scenario.settings)
     if scenario.region is not None:
         carbon.find_region(scenario.region)
     for model in models:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from estimator.commands.values import integer, number
+from estimator.hardware.settings import HOSTS, LOOPS, TF32_CLASSES
 from estimator.lifecycle.scenario import DTYPES, OPTIMIZER_NAMES
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -38,6 +39,22 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         "--no-batch", is_flag=True, help="The input has no batch dimension (a graph, a cloud): a step is one sample."
     ),
     "dtype": click.option("--dtype", metavar="|".join(DTYPES), help=_DTYPE),
+    "autocast": click.option(
+        "--autocast",
+        metavar="bfloat16|float16",
+        help="Weights in float32, products in this dtype, as `torch.autocast`.  [default: none]",
+    ),
+    "checkpointing": click.option(
+        "--checkpointing",
+        metavar="full",
+        help="Run the forward pass of repeated blocks again in the backward pass.  [default: none]",
+    ),
+    "accumulate": click.option(
+        "--accumulate",
+        type=integer,
+        metavar="N",
+        help="Batches in one step of the optimizer.  [default: 1]",
+    ),
     "optimizer": click.option(
         "--optimizer", metavar="|".join(OPTIMIZER_NAMES), help="Of the training.  [default: adam]"
     ),
@@ -72,6 +89,22 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         type=float,
         metavar="W",
         help="The power limit that a GPU is set to.  [default: its board's own]",
+    ),
+    "host": click.option(
+        "--host", metavar="|".join(HOSTS), help="How fast a GPU's host launches.  [default: as published ones]"
+    ),
+    "tf32": click.option(
+        "--tf32",
+        metavar="|".join(TF32_CLASSES),
+        help="float32 arithmetic that may run in TF32.  [default: convolutions, as in PyTorch]",
+    ),
+    "channels_last": click.option(
+        "--channels-last", is_flag=True, help="Pictures and weights in memory with their channels last."
+    ),
+    "optimizer_loop": click.option(
+        "--optimizer-loop",
+        metavar="|".join(LOOPS),
+        help="How the optimizer goes over parameters.  [default: foreach on a GPU, single on a CPU, as in PyTorch]",
     ),
     "devices": click.option(
         "--devices", type=integer, metavar="N", help="Devices that share the training.  [default: 1]"

@@ -184,7 +184,7 @@ def compare(
         )
     for variant in every:
         asked = variant.scenario
-        profile, _ = selection.choose(asked.value_of("hardware"), asked.clock_hz, limit_w=asked.power_limit)
+        profile, _ = selection.choose(asked.value_of("hardware"), asked.settings)
         choices.site_of(asked, profile.host)
     qualities = qualities or {}
     _check_names(qualities, {*models, *(_row_name(model, variant) for model in models for variant in every)})

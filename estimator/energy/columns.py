@@ -168,9 +168,18 @@ def fresh_bytes(op: Op) -> int:
     return 2 * results + large(operands) + again + gradients * large(op.inputs[:1])
 
 
+def relaid_bytes(op: Op) -> int:
+    """Bytes that are moved to put channels last and back, where an algorithm needs them so: each operand and result of
+    a convolution that does not keep them so is read and written once more (cuDNN's nchwToNhwc and nhwcToNchw)."""
+    if op.kind != "conv" or op.layout == "channels_last":
+        return 0
+    moved = sum(prod(shape) for shape in (*op.inputs, *op.outputs) if len(shape) > 2)
+    return 2 * moved * _ITEMSIZE.get(op.dtype, 4)
+
+
 def freed_bytes(op: Op) -> int:
     """Bytes that an optimizer's step gives back: the gradient, and mapped memory of temporaries; 0 for other ops."""
-    if op.phase != "optimizer":
+    if op.name not in OPTIMIZERS:
         return 0
     return sum(map(prod, op.outputs)) * _ITEMSIZE.get(op.dtype, 4) + fresh_bytes(op)
 
@@ -181,7 +190,8 @@ class Columns:
 
     `workload` and `phase` (an index into `PHASES`) say where an op belongs; `op_class` and `dtype` are indices into
     `OP_CLASSES` and `DTYPES`. `flops` are those that kernels run (`run_share`); `exponentials`, `blocks`, `units`,
-    `norm`, `results`: see the functions of these names. `kernels` are `Op.launches`. Per workload: `module_calls`.
+    `norm`, `results`, `relaid_bytes`: see the functions of these names. `kernels` are `Op.launches`, `times` how many
+    such ops there are. Per workload: `module_calls`.
     """
 
     workload: Indices
@@ -195,9 +205,11 @@ class Columns:
     norm: Indices
     bytes_moved: Floats
     fresh_bytes: Floats
+    relaid_bytes: Floats
     freed_bytes: Floats
     results: Floats
     kernels: Floats
+    times: Floats
     module_calls: Floats
 
     @property
@@ -237,9 +249,11 @@ def _made(workload: Workload) -> Columns:
         norm=np.array([norm(op) for op in ops], dtype=np.intp),
         bytes_moved=np.array([op.bytes_moved for op in ops], dtype=np.float64),
         fresh_bytes=np.array([fresh_bytes(op) for op in ops], dtype=np.float64),
+        relaid_bytes=np.array([relaid_bytes(op) for op in ops], dtype=np.float64),
         freed_bytes=np.array([freed_bytes(op) for op in ops], dtype=np.float64),
         results=np.array([results(op) for op in ops], dtype=np.float64),
         kernels=np.array([op.launches for op in ops], dtype=np.float64),
+        times=np.ones(len(ops)),
         module_calls=np.array([workload.module_calls], dtype=np.float64),
     )
 
@@ -254,3 +268,13 @@ def joined(workloads: Sequence[Workload]) -> Columns:
     names = [name for name in Columns.__dataclass_fields__ if name != "workload"]
     index = np.repeat(np.arange(len(parts)), [len(part.flops) for part in parts])
     return Columns(workload=index, **{name: stacked(name) for name in names})  # type: ignore[arg-type]
+
+
+def folded(columns: Columns) -> Columns:
+    """The same with equal ops of a workload and phase in one row, and how many there are in `times`."""
+    names = [name for name in Columns.__dataclass_fields__ if name not in ("times", "module_calls")]
+    table = np.stack([getattr(columns, name) for name in names], axis=1, dtype=np.float64)
+    rows, where = np.unique(table, axis=0, return_inverse=True)
+    of = {name: rows[:, i].astype(getattr(columns, name).dtype) for i, name in enumerate(names)}
+    times: Floats = np.bincount(where.ravel(), columns.times, len(rows)).astype(np.float64)
+    return Columns(**of, times=times, module_calls=columns.module_calls)

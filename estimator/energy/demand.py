@@ -100,6 +100,8 @@ def roofline(columns: Columns, model: EnergyModel) -> Demand:
     compute_s += columns.units * rates.unit_s
     touched_s = memory.fresh_s_per_byte * columns.fresh_bytes
     memory_s = moved / (memory.bandwidth_bytes_per_s * reached) + touched_s
+    relaid = rates.relaid_share * rates.relays[columns.op_class, columns.dtype] * columns.relaid_bytes
+    relaid_s = relaid / memory.bandwidth_bytes_per_s
     ideal_s = np.maximum(compute_s + touched_s, memory_s)
     spread_over = np.maximum(columns.results, TILE**2 / 2)  # at worst on one multiprocessor
     ragged_s = compute_s * (1 + rates.half_wave / spread_over)
@@ -109,14 +111,14 @@ def roofline(columns: Columns, model: EnergyModel) -> Demand:
     worked_s = np.maximum(ideal_s, ragged_s)
     return Demand(
         kernels=columns.kernels,
-        device_s=worked_s + launched * launching.kernel_s,
+        device_s=worked_s + relaid_s + launched * launching.kernel_s,
         clocked_s=np.where(worked_s > memory_s, worked_s, 0.0),
         host_s=(called if model.asynchronous else launched) * launching.launch_s,
-        busy_s=ideal_s,
+        busy_s=ideal_s + relaid_s,
         memory_bound=memory_s > compute_s,
-        active_j=model.power.active_w * ideal_s,
+        active_j=model.power.active_w * (ideal_s + relaid_s),
         flop_j=per_flop * columns.flops,
-        byte_j=memory.energy_per_byte_j * moved,
+        byte_j=memory.energy_per_byte_j * (moved + relaid),
         spread_s=np.zeros_like(ideal_s),
     )
 
@@ -166,7 +168,7 @@ def summed(demand: Demand, columns: Columns) -> Sums:
     }
     table = np.zeros((count * len(PHASES), len(TERMS)))
     for term, values in of_ops.items():
-        table[:, _AT[term]] = np.bincount(columns.segments, values, len(table))
+        table[:, _AT[term]] = np.bincount(columns.segments, columns.times * values, len(table))
     sums = Sums(table.reshape(count, len(PHASES), len(TERMS)))
     sums["module_calls"][:, FORWARD] = columns.module_calls
     return sums

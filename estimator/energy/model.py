@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from estimator.energy.columns import DTYPES, OP_CLASSES, Floats, OpClass
 from estimator.energy.governor import WAITING, Governor
@@ -36,7 +37,8 @@ class Rates:
     tiles (`half_wave` elements of a result) is lost per contraction. Exponentials of a softmax are computed at
     `exponentials_per_s`, on units of their own, between the products of a fused attention, whose blocks of threads take
     `unit_s` each to start and to end (over all multiprocessors). To fill and to drain the pipeline of an inner loop
-    takes as long as `fill_blocks` of its blocks.
+    takes as long as `fill_blocks` of its blocks. Convolutions at the rates of `relaying` put `relaid_share` of
+    what they work on channels last first, and back.
     """
 
     flop_per_s: Mapping[tuple[OpClass, Rate], float]
@@ -46,21 +48,29 @@ class Rates:
     exponentials_per_s: float = math.inf
     fill_blocks: float = 0.0
     unit_s: float = 0.0
+    tf32: tuple[OpClass, ...] = CONVOLUTIONS
+    relaying: frozenset[Rate] = frozenset()
+    relaid_share: float = 0.0
 
     def rate_of(self, op_class: OpClass, dtype: str) -> Rate:
         """Which of the rates an op runs at.
 
-        Convolutions in float32 use TF32 where there is one (PyTorch's default; matrix products do not). A dtype
-        without units of its own falls back to float32.
+        Classes of `tf32` use it in float32 where there is one: convolutions alone by PyTorch's default. A dtype without
+        units of its own falls back to float32.
         """
         if op_class not in PRODUCTS:
             return "vector"
-        if dtype == "float32" and op_class in CONVOLUTIONS and "tf32" in self.energy_per_flop_j:
+        if dtype == "float32" and op_class in self.tf32 and "tf32" in self.energy_per_flop_j:
             return "tf32"
         if dtype in ("bfloat16", "float16") and dtype in self.energy_per_flop_j:
             return "bfloat16" if dtype == "bfloat16" else "float16"
         fewer = op_class == "winograd" and "float32_winograd" in self.energy_per_flop_j
         return "float32_winograd" if fewer else "float32"
+
+    @cached_property
+    def relays(self) -> NDArray[np.bool_]:
+        """Whether an op puts channels last, by `OP_CLASSES` and `DTYPES`."""
+        return np.array([[self.rate_of(c, dtype) in self.relaying for dtype in DTYPES] for c in OP_CLASSES])
 
     @cached_property
     def tables(self) -> tuple[Floats, Floats]:

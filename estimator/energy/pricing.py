@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -82,6 +82,12 @@ class PhaseCosts:
     clock: Floats
     active_share: Floats
     flop_share: Floats
+
+    def once_in(self, batches: int) -> PhaseCosts:
+        """The same for one batch, where the optimizer's step is one of so many batches."""
+        parts = np.where(np.arange(len(PHASES)) == OPTIMIZER, 1 / batches, 1.0)
+        spread = ("time_s", "energy_j", "device_s", "host_s", "work_s", "memory_s")
+        return replace(self, **{name: parts * getattr(self, name) for name in spread})
 
 
 def optimizer_launches(sums: Sums, model: EnergyModel) -> Floats:
@@ -218,5 +224,7 @@ def price(workload: Workload, model: EnergyModel) -> Estimate:
     sums = summed(demand, columns)
     phases = phases_of(sums, model)
     energy_j = _op_energies(demand, columns, sums, phases, model)
+    energy_j = np.where(columns.phase == OPTIMIZER, energy_j / workload.accumulate, energy_j)
+    phases = phases.once_in(workload.accumulate)
     layers = _layers(workload, energy_j, float(energy_j.sum()))
     return estimate_of(sums, phases, model, workload.batch_size, layers)

@@ -214,6 +214,8 @@ def from_datasheet(
             flop_per_s=MappingProxyType(_sustained(device, c, slowed)),
             energy_per_flop_j=MappingProxyType(_flop_energies(device, c, voltage)),
             backward_efficiency=c["backward_efficiency"],
+            relaying=_on_matrix_units(device) - {"tf32"},
+            relaid_share=c["relaid_share"] if gpu else 0.0,
             half_wave=0.5 * TILE**2 * _units(device) if gpu else 0.0,
             fill_blocks=c["fill_blocks"] if gpu else 0.0,
             unit_s=c["unit_s"] / _units(device) / slowed if gpu else 0.0,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 from estimator.base.errors import HardwareError
 from estimator.base.facts import Assumption
@@ -14,16 +12,13 @@ from estimator.hardware.calibrated import profile_from
 from estimator.hardware.calibrated_machine import CalibratedMachine
 from estimator.hardware.datasheet import from_datasheet, profile_of
 from estimator.hardware.profile import HardwareProfile
+from estimator.hardware.settings import AS_IT_IS, Settings, as_set
 
 _FLAG = "--hardware"
 _CLOCK = "--clock-mhz"
-_LIMIT = "--power-limit"
 
 SLOWED = 0.995
 """Of the highest allowed clock: below it the power limit is said to bind."""
-
-LEAST_LIMIT = 0.25
-"""Of a board's own power limit: drivers allow no lower one (nvidia-smi's "Min Power Limit" is 100 of 250 to 400 W)."""
 
 
 def is_here(found: CalibratedMachine, present: Sequence[machine.Seen]) -> bool:
@@ -72,21 +67,16 @@ def device_of(name: str) -> catalogue.Device:
 
 
 def choose(
-    name: str,
-    clock_hz: float | None = None,
-    given: HardwareProfile | None = None,
-    limit_w: float | None = None,
+    name: str, settings: Settings = AS_IT_IS, given: HardwareProfile | None = None
 ) -> tuple[HardwareProfile, Assumption]:
     """The profile for `name` ("auto": what this machine has), and the assumption that says how it was chosen.
 
     A name is that of a calibrated profile (or its file), or of a device of the catalogue. A device whose own
-    measurements were published is priced by what was fitted on them. `clock_hz`: where the clock is locked; `limit_w`:
-    a power limit below the board's own; `given`: a profile that replaces the name's.
-    Raises `HardwareError` for an unknown or ambiguous name, for a clock that the device cannot be locked at, and for a
-    limit that it cannot be set to.
+    measurements were published is priced by what was fitted on them. `given`: a profile that replaces the name's.
+    Raises `HardwareError` for an unknown or ambiguous name, and for settings that the device does not take.
     """
-    profile, assumption = _chosen(name, clock_hz, given)
-    return (profile if limit_w is None else limited(profile, limit_w)), assumption
+    profile, assumption = _chosen(name, settings.clock_hz, given)
+    return as_set(profile, settings), assumption
 
 
 def _chosen(name: str, clock_hz: float | None, given: HardwareProfile | None) -> tuple[HardwareProfile, Assumption]:
@@ -101,27 +91,6 @@ def _chosen(name: str, clock_hz: float | None, given: HardwareProfile | None) ->
         raise HardwareError(f"{_CLOCK} is for devices by name; {name} was calibrated at its own clock. Leave it away.")
     profile = profile_from(profile_file.load(path)) if path else profile_of(device_of(name), clock_hz)
     return profile, Assumption("hardware", profile.name, "", "given", profile.source, _FLAG)
-
-
-def limited(profile: HardwareProfile, limit_w: float) -> HardwareProfile:
-    """The same GPU set to a power limit in W, at least `LEAST_LIMIT` of its board's own."""
-    power = profile.model.power
-    if power.governor.lowest >= 1 or math.isinf(power.limit_w):
-        why = "it was calibrated at its own" if profile.calibrated else "only a GPU has one that can be set"
-        raise HardwareError(f"{profile.title} takes no {_LIMIT} ({why}); leave it away.")
-    least_w = max(LEAST_LIMIT * power.limit_w, power.static_w)
-    if not least_w < limit_w <= power.limit_w:
-        raise HardwareError(
-            f"{_LIMIT} of {profile.title} goes from {least_w:.0f} W to its board's own {power.limit_w:g} W; "
-            f"{limit_w:g} does not."
-        )
-    return replace(profile, limited=True, model=replace(profile.model, power=replace(power, limit_w=limit_w)))
-
-
-def limit_of(profile: HardwareProfile) -> tuple[Assumption, ...]:
-    """The power limit, where the profile was `limited` to one."""
-    watts = profile.model.power.limit_w
-    return (Assumption("power limit", watts, "W", "given", _LIMIT, _LIMIT),) if profile.limited else ()
 
 
 def clock_of(profile: HardwareProfile, *, given: bool, **shares: float) -> tuple[Assumption, ...]:

@@ -14,6 +14,7 @@ from estimator.lifecycle.scenario import DTYPES, WHERE, Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Site
 from estimator.sources import LoadedModel, stored
+from estimator.workload.execution.settings import Autocast, Execution, Lists
 from estimator.workload.loss import LOSS, LOSS_RULE
 from estimator.workload.ops import Workload
 
@@ -26,6 +27,9 @@ def with_dtype(model: LoadedModel, scenario: Scenario) -> tuple[Scenario, Assump
     """
     if scenario.dtype is not None:
         return scenario, None
+    if scenario.autocast is not None:
+        master = Assumption("dtype", "float32", "", "detected", "autocast keeps weights in float32", "--dtype")
+        return replace(scenario, dtype="float32"), master
     if model.dtype is not None:
         named = nearest_dtype(model.dtype)
         return replace(scenario, dtype=named), Assumption(
@@ -40,6 +44,17 @@ def with_dtype(model: LoadedModel, scenario: Scenario) -> tuple[Scenario, Assump
         return scenario, None
     detected = Assumption("dtype", most, "", "detected", "the dtype of the model's parameters", "--dtype")
     return replace(scenario, dtype=most), detected
+
+
+def execution_of(scenario: Scenario, *, on_gpu: bool) -> Execution:
+    """How models are run in `scenario`, on a GPU or on a CPU."""
+    dtype = scenario.autocast
+    lists: Lists = "cuda" if on_gpu else "cpu"
+    return Execution(
+        autocast=None if dtype is None else Autocast(dtype, lists, scaler=dtype == "float16"),
+        checkpointing=scenario.checkpointing is not None,
+        accumulate=scenario.accumulate or 1,
+    )
 
 
 def nearest_dtype(name: str) -> str:

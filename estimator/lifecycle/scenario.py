@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from estimator.base.errors import ScenarioError
 from estimator.base.facts import Assumption
+from estimator.hardware.settings import HOSTS, LOOPS, TF32_CLASSES, Settings
+from estimator.lifecycle import switches
 from estimator.lifecycle.spellings import dtype_of, optimizer_of
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -45,11 +47,14 @@ class Scenario:
     that are not trained. `overhead` forces the share of the training energy that is not the forward pass
     (the paper's 0.8) in place of the traced one. `trials` asks for an architecture search, `inferences` for a
     lifetime. `clock_mhz` is a GPU clock that is locked below the boost clock, `power_limit` one in W
-    that is set below the board's own. `carbon_intensity` is in gCO2e/kWh and
+    that is set below the board's own; `host`, `tf32` and `optimizer_loop` are as in `estimator.hardware.settings`.
+    `channels_last` says that pictures and weights are kept so. `carbon_intensity` is in gCO2e/kWh and
     excludes `region`. `pue` is facility energy over IT energy; `where` is
     "datacenter", or one of `WHERE` that has no building around it, whose PUE is 1; `host_share` is what the rest of the
     node draws over what the device does. `dtype` and `optimizer` are understood in their common
     spellings too (`bf16`, `SGD`; `estimator.lifecycle.spellings`), and kept as torch and this package call them.
+    How the model is run, `autocast`, `checkpointing` and `accumulate` say (`estimator.lifecycle.switches`): the last is
+    the number of batches, of `batch_size` each, whose gradients are summed before the optimizer's step.
 
     Raises `ScenarioError` where a value is out of its range.
     """
@@ -61,6 +66,9 @@ class Scenario:
     inputs: tuple[str, ...] = ()
     no_batch: bool = False
     dtype: str | None = None
+    autocast: str | None = None
+    checkpointing: str | None = None
+    accumulate: int | None = None
     optimizer: str | None = None
     freeze: tuple[str, ...] = ()
     overhead: float | None = None
@@ -71,6 +79,10 @@ class Scenario:
     hardware: str | None = None
     clock_mhz: float | None = None
     power_limit: float | None = None
+    host: str | None = None
+    tf32: str | None = None
+    channels_last: bool = False
+    optimizer_loop: str | None = None
     devices: int | None = None
     region: str | None = None
     carbon_intensity: float | None = None
@@ -84,7 +96,7 @@ class Scenario:
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         for name in ("epochs", "samples", "search_epochs", "search_samples", "inferences", "clock_mhz", "power_limit"):
             _check_amount(name, getattr(self, name))
-        for name in ("batch_size", "inference_batch_size", "devices", "trials"):
+        for name in ("batch_size", "inference_batch_size", "accumulate", "devices", "trials"):
             value = getattr(self, name)
             _check_whole(name, value)
             object.__setattr__(self, name, None if value is None else int(value))
@@ -93,17 +105,21 @@ class Scenario:
             object.__setattr__(self, name, None if value is None else spelled(str(value)))
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
-        if self.no_batch and (max(self.batch_size or 1, self.inference_batch_size or 1) > 1):
-            raise ScenarioError("--no-batch says that a step is one sample; leave out the batch sizes above 1.")
-        if self.no_batch and any("B" in text.rpartition("=")[2] for text in self.inputs):
-            raise ScenarioError("--no-batch says that no size is a batch; leave out the B in --input.")
+        self._settle_switches()
+        self._check_batch()
         if self.overhead is not None and not (_is_number(self.overhead) and 0 <= self.overhead < 1):
             raise ScenarioError(
                 f"--overhead is a share of the training energy, from 0 up to but not 1, not {self.overhead!r}."
             )
         if self.pue is not None and not (_is_number(self.pue) and 1 <= self.pue <= _MOST):
             raise ScenarioError(f"--pue is facility energy over IT energy, at least 1, not {self.pue!r}.")
-        _check_choice("where", self.where, WHERE)
+        for name, choices in (
+            ("where", WHERE),
+            ("host", tuple(HOSTS)),
+            ("tf32", tuple(TF32_CLASSES)),
+            ("optimizer_loop", LOOPS),
+        ):
+            _check_choice(name, getattr(self, name), choices)
         if self.host_share is not None and not (_is_number(self.host_share) and 0 <= self.host_share <= _MOST):
             raise ScenarioError(
                 f"--host-share is what the rest of the node draws over what the device does, at least 0, "
@@ -116,6 +132,17 @@ class Scenario:
         if self.trials is None and (self.search_epochs is not None or self.search_samples is not None):
             raise ScenarioError("--search-epochs and --search-samples describe a search; say how many --trials it has.")
 
+    def _check_batch(self) -> None:
+        if self.no_batch and (max(self.batch_size or 1, self.inference_batch_size or 1) > 1):
+            raise ScenarioError("--no-batch says that a step is one sample; leave out the batch sizes above 1.")
+        if self.no_batch and any("B" in text.rpartition("=")[2] for text in self.inputs):
+            raise ScenarioError("--no-batch says that no size is a batch; leave out the B in --input.")
+
+    def _settle_switches(self) -> None:
+        for name in switches.CHOICES:
+            object.__setattr__(self, name, switches.settled(name, getattr(self, name)))
+        switches.check(vars(self))
+
     def value_of(self, name: str) -> Any:
         """What the user said, else the default."""
         given = getattr(self, name)
@@ -124,9 +151,20 @@ class Scenario:
         return _DEFAULTS[name][0] if given is None else given
 
     @property
-    def clock_hz(self) -> float | None:
-        """The locked clock in Hz; None where none is."""
-        return None if self.clock_mhz is None else 1e6 * self.clock_mhz
+    def settings(self) -> Settings:
+        """How the machine is set up."""
+        clock_hz = None if self.clock_mhz is None else 1e6 * self.clock_mhz
+        return Settings(clock_hz, self.power_limit, self.host, self.tf32, self.optimizer_loop)
+
+    def on_chosen_hardware(self) -> Scenario:
+        """The same without what a profile holds once it is chosen; the optimizer's loop is part of a trace too."""
+        return replace(self, hardware=None, clock_mhz=None, power_limit=None, host=None, tf32=None)
+
+    @property
+    def optimizer_step(self) -> str:
+        """The optimizer's step, of `estimator.workload.optimizers.OPTIMIZERS`."""
+        name: str = self.value_of("optimizer")
+        return f"{name}_fused" if self.optimizer_loop == "fused" else name
 
     @property
     def trial_epochs(self) -> float:
@@ -150,8 +188,11 @@ class Scenario:
                 yield Assumption(name, default, unit, "default", source, _option(name))
             else:
                 yield _given(name, given, unit)
+        yield from switches.given(vars(self))
         if self.freeze:
             yield _given("freeze", " ".join(self.freeze), "")
+        if self.channels_last:
+            yield _given("channels_last", "yes", "")
         if self.overhead is not None:
             yield _given("overhead", self.overhead, "of the training energy")
         if self.trials is not None:

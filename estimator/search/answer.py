@@ -13,9 +13,9 @@ import numpy as np
 from estimator.base.errors import JoulecastError
 from estimator.base.facts import Assumption, AssumptionStatus
 from estimator.energy.uncertainty import CONFIDENCE, Interval
-from estimator.hardware import selection
+from estimator.hardware import selection, settings
 from estimator.hardware.profile import HardwareProfile
-from estimator.lifecycle import choices
+from estimator.lifecycle import choices, switches
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.stages import Stage
 from estimator.search import workers
@@ -25,7 +25,7 @@ from estimator.search.simulate import TrialCost
 from estimator.search.workers import Lost, Result
 
 _TAIL = (1 - CONFIDENCE) / 2
-_SCENARIO = ("epochs", "samples", "batch_size", "dtype", "optimizer", "devices", "freeze", "overhead")
+_SCENARIO = ("epochs", "samples", "batch_size", "dtype", "optimizer", "devices", "freeze", "overhead", *switches.NAMES)
 
 
 class SearchError(JoulecastError):
@@ -111,10 +111,8 @@ def search(plan: Plan, runner: Runner | None = None) -> SearchCost:
     """
     runner = runner or Runner()
     given = plan.scenario
-    profile, on_hardware = selection.choose(
-        given.value_of("hardware"), given.clock_hz, plan.hardware, given.power_limit
-    )
-    plan = replace(plan, hardware=profile, scenario=replace(given, hardware=None, clock_mhz=None, power_limit=None))
+    profile, on_hardware = selection.choose(given.value_of("hardware"), given.settings, plan.hardware)
+    plan = replace(plan, hardware=profile, scenario=given.on_chosen_hardware())
     file = ResultFile(runner.out, plan) if runner.out else None
     done = dict(file.done) if file else {}
     units = [unit for unit in plan.units() if unit not in done]
@@ -140,7 +138,8 @@ def search(plan: Plan, runner: Runner | None = None) -> SearchCost:
     studies = _studies(plan, done)
     if interrupted and not studies:
         raise KeyboardInterrupt
-    return _answer(plan, studies, profile, on_hardware)
+    clock = selection.clock_of(profile, given=given.clock_mhz is not None)
+    return _answer(plan, studies, profile, (on_hardware, *clock, *settings.said(profile, given.settings)))
 
 
 def _lost(unit: Unit, why: str) -> list[TrialCost]:
@@ -157,7 +156,9 @@ def _studies(plan: Plan, done: dict[Unit, UnitSum]) -> list[list[UnitSum]]:
     return [[done[unit] for unit in units] for units in by_study.values() if all(unit in done for unit in units)]
 
 
-def _answer(plan: Plan, studies: list[list[UnitSum]], profile: HardwareProfile, machine: Assumption) -> SearchCost:
+def _answer(
+    plan: Plan, studies: list[list[UnitSum]], profile: HardwareProfile, machine: Sequence[Assumption]
+) -> SearchCost:
     failures = tuple((s.unit.study, trial, why) for study in studies for s in study for trial, why in s.failures)
     finished = [study for study in studies if sum(s.finished for s in study)]
     if not finished:
@@ -181,9 +182,7 @@ def _answer(plan: Plan, studies: list[list[UnitSum]], profile: HardwareProfile, 
         hardware=profile,
         assumptions=(
             *_assumed(plan),
-            machine,
-            *selection.clock_of(profile, given=plan.scenario.clock_mhz is not None),
-            *selection.limit_of(profile),
+            *machine,
             *on_site,
         ),
         warnings=tuple(_warnings(plan, studies, finished, trials)),

@@ -21,9 +21,11 @@ from estimator.search.signature import Signatures, Structure
 from estimator.search.told import Counted, added, counted, merged
 from estimator.sources import LoadedModel
 from estimator.sources.inputs import InputSpec, build_inputs
+from estimator.workload.execution.settings import EAGER
+from estimator.workload.execution.trained import trainable_parameters
 from estimator.workload.modes import module_mode
 from estimator.workload.ops import Workload
-from estimator.workload.trace import FAILURES, TraceInputs, trace, trainable_parameters
+from estimator.workload.trace import FAILURES, TraceInputs, trace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,9 +50,7 @@ class Pricer:
 
     def __init__(self, scenario: Scenario, hardware: HardwareProfile | None = None) -> None:
         self.scenario = scenario
-        self.profile, _ = selection.choose(
-            scenario.value_of("hardware"), scenario.clock_hz, hardware, scenario.power_limit
-        )
+        self.profile, _ = selection.choose(scenario.value_of("hardware"), scenario.settings, hardware)
         self.site, _ = choices.site_of(scenario, self.profile.host)
         self.priced = self.repeated = self.whole = 0
         self._signatures = Signatures()
@@ -70,20 +70,30 @@ class Pricer:
             scenario = self.scenario
             if structure.dtypes != {torch.float32}:
                 scenario, _ = choices.with_dtype(model, scenario)
-            dtype, optimizer = scenario.value_of("dtype"), scenario.value_of("optimizer")
+            dtype, optimizer = scenario.value_of("dtype"), scenario.optimizer_step
             specs = self._inputs(model, dtype, structure)
             key = dtype, structure.number, specs, batch_size
             known = self._prices.get(key) if structure.number else None
             if known is not None:
                 self.repeated += 1
                 return known
-            inputs = TraceInputs(*build_inputs(specs, batch_size, getattr(torch, dtype)), batch_size)
-            step = self._composed(model.module, dtype, structure, inputs)
+            last = scenario.channels_last
+            built = build_inputs(specs, batch_size, getattr(torch, dtype), channels_last=last)
+            inputs = TraceInputs(*built, batch_size)
+            execution = choices.execution_of(scenario, on_gpu=self.profile.model.asynchronous)
+            step = self._composed(model.module, dtype, structure, inputs) if execution == EAGER else None
             if step is None:
                 self.whole += 1
-                step = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=scenario.freeze)
+                step = trace(
+                    model.module,
+                    inputs,
+                    dtype=dtype,
+                    optimizer=optimizer,
+                    freeze=scenario.freeze,
+                    execution=execution,
+                )
         told = counted(step, self.profile.model) if isinstance(step, Workload) else step
-        phases = pricing.phases_of(told.sums, self.profile.model)
+        phases = pricing.phases_of(told.sums, self.profile.model).once_in(scenario.accumulate or 1)
         estimate = pricing.estimate_of(told.sums, phases, self.profile.model, batch_size)
         stage = stages.training(estimate, 1, 1, self.site, scenario.overhead).stage
         price = Price(stage, tuple(told.cautions()))
@@ -120,7 +130,7 @@ class Pricer:
             return None
 
     def _no_parts(self, dtype: str) -> Parts[Counted] | Parts[Workload]:
-        optimizer = self.scenario.value_of("optimizer")
+        optimizer = self.scenario.optimizer_step
         if self.profile.model.op_times is not None:
             return Parts(dtype, optimizer, lambda ops: ops, merged)
         return Parts(dtype, optimizer, partial(counted, model=self.profile.model), added)

@@ -98,10 +98,17 @@ def parse_input(text: str) -> InputSpec:
     return InputSpec(shape, dtype, found["name"], batch_dim)
 
 
+CHANNELS_LAST = {4: "channels_last", 5: "channels_last_3d"}
+"""torch's memory formats of pictures and of volumes, by the number of dimensions."""
+
+
 def build_inputs(
-    specs: Iterable[InputSpec], batch_size: int, dtype: torch.dtype
+    specs: Iterable[InputSpec], batch_size: int, dtype: torch.dtype, *, channels_last: bool = False
 ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
-    """Meta tensors for `forward(*args, **kwargs)`: "float" inputs get `dtype`, the batch goes where the spec says."""
+    """Meta tensors for `forward(*args, **kwargs)`: "float" inputs get `dtype`, the batch goes where the spec says.
+
+    `channels_last`: pictures and volumes lie so in memory, as do then the results of what works on them.
+    """
     import torch
 
     args: list[torch.Tensor] = []
@@ -115,6 +122,8 @@ def build_inputs(
             raise InputError(
                 f"the input shape {shape} is out of range: give one sample's shape with `--input`, {FORMS}"
             ) from error
+        if channels_last and tensor.dim() in CHANNELS_LAST:
+            tensor = tensor.contiguous(memory_format=getattr(torch, CHANNELS_LAST[tensor.dim()]))
         if spec.name is None:
             args.append(tensor)
         else:

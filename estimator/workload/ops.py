@@ -114,8 +114,9 @@ class Workload:
     `module_calls` counts the calls of `nn.Module`s in the forward pass; `uncovered_ops` names ops without a FLOP
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
     real data would tell, and `guessed` how they bound the counts; `loss` names the loss of a training step, "" where
-    there is none; `fused` names functions that are counted as one kernel, and not as what stands in for it here;
-    `allocations` is what the pass holds in memory, None where it was put together from parts.
+    there is none; `fused` names functions that are counted as one kernel, and not as what stands in for it here.
+    The ops of the optimizer run once in `accumulate` batches. `allocations` is what the pass holds in memory, None
+    where it was put together from parts.
     """
 
     ops: tuple[Op, ...]
@@ -126,6 +127,7 @@ class Workload:
     loss: str = ""
     guessed: Bound = "exact"
     fused: tuple[str, ...] = ()
+    accumulate: int = 1
     allocations: Allocations | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -140,8 +142,9 @@ class Workload:
 
     @cached_property
     def bytes_moved(self) -> int:
-        """Bytes read and written by all ops for the batch, unfused."""
-        return sum(op.bytes_moved for op in self.ops)
+        """Bytes read and written by all ops for the batch, of the optimizer's its part; unfused."""
+        of_optimizer = sum(op.bytes_moved for op in self.of_phase("optimizer"))
+        return sum(op.bytes_moved for op in self.ops) - of_optimizer + of_optimizer // self.accumulate
 
     @property
     def flops_per_sample(self) -> float:

@@ -1,6 +1,6 @@
 """The optimizer's step, per parameter: FLOPs, memory passes and kernels, without tracing it.
 
-Passes are those of PyTorch's default (not `fused=True`) implementation, torch/optim/{sgd,adam,adamw}.py: every
+Passes are those of PyTorch's default implementation (of `fused=True`: below), torch/optim/{sgd,adam,adamw}.py: every
 operation reads and writes whole tensors. Counted by hand from its operations:
 
     sgd        p += -lr g                                     reads 2, writes 1
@@ -33,16 +33,21 @@ class OptimizerStep:
     launches: int
     states: int  # tensors of the parameter's size kept between steps
     temporaries: int  # tensors of the parameter's size made anew in each step
-    together: int  # of all parameters' sizes, held at once where the step is over lists of them (foreach: sqrt(v))
+    together: int = 0  # of all parameters' sizes, held at once where the step is over lists of them (foreach: sqrt(v))
 
 
 OPTIMIZERS: Mapping[str, OptimizerStep] = {
-    "sgd": OptimizerStep(flops=2, reads=2, writes=1, launches=1, states=0, temporaries=0, together=0),
-    "momentum": OptimizerStep(flops=5, reads=5, writes=3, launches=3, states=1, temporaries=0, together=0),
+    "sgd": OptimizerStep(flops=2, reads=2, writes=1, launches=1, states=0, temporaries=0),
+    "momentum": OptimizerStep(flops=5, reads=5, writes=3, launches=3, states=1, temporaries=0),
     "adam": OptimizerStep(flops=13, reads=11, writes=7, launches=7, states=2, temporaries=2, together=1),
     "adamw": OptimizerStep(flops=14, reads=12, writes=8, launches=8, states=2, temporaries=2, together=1),
+    "sgd_fused": OptimizerStep(flops=2, reads=2, writes=1, launches=1, states=0, temporaries=0),
+    "momentum_fused": OptimizerStep(flops=5, reads=3, writes=2, launches=1, states=1, temporaries=0),
+    "adam_fused": OptimizerStep(flops=13, reads=4, writes=3, launches=1, states=2, temporaries=0),
+    "adamw_fused": OptimizerStep(flops=14, reads=4, writes=3, launches=1, states=2, temporaries=0),
 }
-"""By the names of `--optimizer`. FLOPs: an add, multiply, divide or square root counts 1."""
+"""By the names of `--optimizer`, with "_fused" where all of a step is one kernel (`fused=True`: parameter, gradient and
+states are read once, parameter and states written once). FLOPs: an add, multiply, divide or square root counts 1."""
 
 
 def optimizer_ops(module: nn.Module, trainable: frozenset[str], optimizer: str, dtype: torch.dtype) -> Iterator[Op]:

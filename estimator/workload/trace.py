@@ -8,7 +8,6 @@ really data-dependent is guessed (the dearer way, present, 1) and reported in `W
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,13 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import tree_map
 
 from estimator.base.budget import Exhausted, too_much_to_trace
-from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, ScenarioError, told
+from estimator.base.errors import FOREIGN_ERRORS, InputError, JoulecastError, told
+from estimator.workload.execution.accumulation import adding_ops
+from estimator.workload.execution.autocast import autocasting, ready_to_autocast
+from estimator.workload.execution.checkpointing import checkpointed
+from estimator.workload.execution.gradient_scaling import unscaling_ops
+from estimator.workload.execution.settings import EAGER, Execution
+from estimator.workload.execution.trained import stand_ins, trainable_parameters
 from estimator.workload.fused import FuseCalls
 from estimator.workload.guesses import EndlessLoop, NeedsValues, Ways
 from estimator.workload.higher_order import uncompiled
@@ -58,42 +63,6 @@ FAILURES = (_Stopped, *FOREIGN_ERRORS)
 """What ends a pass: the model's code, or torch where it cannot set the pass up."""
 
 
-def trainable_parameters(module: nn.Module, freeze: Sequence[str] = ()) -> frozenset[str]:
-    """Dotted names of the parameters that are trained: those with a gradient that no pattern of `freeze` matches.
-
-    A pattern (shell style) matches a parameter's name, or the module that holds it: "layer1", "encoder.*.bias".
-    Raises `ScenarioError` where a pattern matches nothing, or nothing is left to train.
-    """
-    names = [name for name, p in module.named_parameters(remove_duplicate=False)]
-    frozen: set[str] = set()
-    for pattern in freeze:
-        matched = {n for n in names if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(n, pattern + ".*")}
-        if not matched:
-            shown = ", ".join(dict.fromkeys(n.split(".")[0] for n in names))
-            raise ScenarioError(f"--freeze {pattern!r} matches no parameter; the model's top-level parts are: {shown}.")
-        frozen |= matched
-    named = list(module.named_parameters(remove_duplicate=False))
-    frozen_ids = {id(p) for n, p in named if n in frozen}  # a tied parameter is frozen under all its names
-    trainable = {n for n, p in named if p.requires_grad and id(p) not in frozen_ids}
-    if freeze and not trainable:
-        raise ScenarioError("--freeze leaves nothing to train; freeze fewer parameters.")
-    return frozenset(trainable)
-
-
-def _ghosts(module: nn.Module, trainable: frozenset[str], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
-    """Stand-ins without data for every parameter and buffer, floating ones in `dtype`; tied ones stay one tensor."""
-    made: dict[int, Tensor] = {}
-    ghosts: dict[str, Tensor] = {}
-    for named, parameters in ((module.named_parameters, True), (module.named_buffers, False)):
-        for name, t in named(remove_duplicate=False):
-            if id(t) not in made:
-                to = dtype if t.dtype.is_floating_point else t.dtype
-                made[id(t)] = torch.empty_strided(t.shape, t.stride(), dtype=to, device=device)
-                made[id(t)].requires_grad_(parameters and name in trainable)
-            ghosts[name] = made[id(t)]
-    return ghosts
-
-
 _NO_GRAPH = "does not require grad and does not have a grad_fn"
 """What autograd says where a gradient is asked of a result without a graph."""
 
@@ -111,32 +80,43 @@ def _told_by_layer(recorder: OpRecorder) -> Iterator[None]:
         raise _Stopped(error, recorder.entered) from error
 
 
+def _run_backward(loss: Tensor, seed: Tensor) -> None:
+    """`loss.backward(seed)`, but with function modes left on: what a checkpoint calls again is placed and fused too."""
+    engine = torch.autograd.Variable._execution_engine
+    engine.run_backward((loss,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
 def _one_pass(
     module: nn.Module,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     recorder: OpRecorder,
     trainable: frozenset[str] | None,
+    execution: Execution,
 ) -> None:
     """Forward, and backward if this is training; both run the model's code (custom and checkpointed functions)."""
     recorder.memory.made([*tensors_in(args, []), *tensors_in(kwargs.values(), [])])
-    output = module(*args, **kwargs)
+    loss = None
+    with autocasting(execution.autocast):
+        output = module(*args, **kwargs)
+        if trainable is not None:
+            recorder.layer_scope("", "loss")
+            loss, recorder.loss = assumed_loss(output)
     if trainable is not None:
-        _backward(module, output, recorder, trainable)
+        recorder.memory.forward_ends()
+        _backward(module, output, loss, recorder, trainable)
     recorder.memory.end(module.parameters())
 
 
-def _backward(module: nn.Module, output: Any, recorder: OpRecorder, trainable: frozenset[str]) -> None:
-    """The assumed loss of `output`, and its gradients."""
-    recorder.layer_scope("", "loss")
-    loss, recorder.loss = assumed_loss(output)
+def _backward(
+    module: nn.Module, output: Any, loss: Tensor | None, recorder: OpRecorder, trainable: frozenset[str]
+) -> None:
     if unread := unread_outputs(output):
         recorder.guesses.note(f"not part of the assumed loss, since it cannot be read: {', '.join(unread)}", "at least")
-    recorder.memory.forward_ends()
     if loss is not None:
         seed = torch.ones_like(loss)
         recorder.layer_scope("", type(module).__name__)  # which adds up gradients that meet
-        loss.backward(seed)  # type: ignore[no-untyped-call]
+        _run_backward(loss, seed)
     elif trainable:
         recorder.guesses.note("no backward pass: no output of the model depends on a trained parameter")
 
@@ -173,7 +153,7 @@ def recording(
         stack.enter_context(uncompiled())
         stack.enter_context(one_op_a_scan(module, recorder.fused))
         # also without a graph: a product whose weight asks for a gradient is folded (ATen's should_fold)
-        ghosts = _ghosts(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
+        ghosts = stand_ins(module, trainable_parameters(module) if trainable is None else trainable, dtype, device)
 
         def on_device(t: Any) -> Any:
             return torch.empty_like(t, device=device) if isinstance(t, Tensor) else t
@@ -196,6 +176,7 @@ def _run(
     inputs: TraceInputs,
     trainable: frozenset[str] | None,
     dtype: torch.dtype,
+    execution: Execution,
     *,
     fake: bool = False,
     ways: Ways | None = None,
@@ -207,7 +188,7 @@ def _run(
 
     def once(graph: bool) -> OpRecorder:
         with recording(module, inputs, trainable, dtype, fake=fake, ways=ways, graph=graph) as (recorder, args, kwargs):
-            _one_pass(module, args, kwargs, recorder, trainable)
+            _one_pass(module, args, kwargs, recorder, trainable, execution)
         return recorder
 
     try:
@@ -239,29 +220,27 @@ def _does_not_fit(failure: BaseException, inputs: TraceInputs) -> InputError:
     return InputError(f"The model does not run on an input of {shapes} (batch first){where}: {sentence}; {remedy}")
 
 
-def _guessing_all(
-    module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype
-) -> OpRecorder:
+def _guessing_all(module: nn.Module, inputs: TraceInputs, *how: Any) -> OpRecorder:
     """The last resort, for a model with plain tensors on meta, which do not mix with fake ones on the CPU."""
     try:
-        return dearest(lambda ways: _run(module, inputs, trainable, dtype, ways=ways), FAILURES)
+        return dearest(lambda ways: _run(module, inputs, *how, ways=ways), FAILURES)
     except FAILURES as failure:
         raise _does_not_fit(failure, inputs) from failure
 
 
-def _traced(module: nn.Module, inputs: TraceInputs, trainable: frozenset[str] | None, dtype: torch.dtype) -> OpRecorder:
-    """On meta tensors, else on fake ones, else on meta tensors with every value guessed."""
+def _traced(module: nn.Module, inputs: TraceInputs, *how: Any) -> OpRecorder:
+    """On meta tensors, else on fake ones, else on meta tensors with every value guessed; `how`: see `_run`."""
     try:
-        return _run(module, inputs, trainable, dtype)
+        return _run(module, inputs, *how)
     except FAILURES as on_meta:
         try:
-            return dearest(lambda ways: _run(module, inputs, trainable, dtype, fake=True, ways=ways), FAILURES)
+            return dearest(lambda ways: _run(module, inputs, *how, fake=True, ways=ways), FAILURES)
         except FAILURES as on_fake:
             if _raised(on_fake, EndlessLoop):
                 raise _does_not_fit(on_fake, inputs) from on_fake
             if not _raised(on_meta, NeedsValues):
                 raise _does_not_fit(on_meta, inputs) from on_fake
-            return _guessing_all(module, inputs, trainable, dtype)
+            return _guessing_all(module, inputs, *how)
 
 
 def _raised(failure: BaseException, kind: type[Exception]) -> bool:
@@ -275,21 +254,38 @@ def trace(
     dtype: str = "float32",
     optimizer: str | None = None,
     freeze: Sequence[str] = (),
+    execution: Execution = EAGER,
 ) -> Workload:
     """The ops of one forward pass (`optimizer` None), or of one training step with that optimizer.
 
     Nothing is computed and no weight is read; `module` is left as it was. `dtype` ("float32", "bfloat16",
-    "float16") is that of the floating parameters, buffers and activations. Raises `InputError` where the model does
-    not run on the inputs, `ScenarioError` for a `freeze` pattern that matches nothing.
+    "float16") is that of the floating parameters, buffers and activations; what `execution` says beyond it is for
+    parameters in float32. Raises `InputError` where the model does not run on the inputs, `ScenarioError` for a
+    `freeze` pattern that matches nothing.
     """
     torch_dtype: torch.dtype = getattr(torch, dtype)
     trainable = trainable_parameters(module, freeze) if optimizer else None
-    with module_mode(module, training=optimizer is not None):
-        recorder = _traced(module, inputs, trainable, torch_dtype)
+    with (
+        module_mode(module, training=optimizer is not None),
+        ready_to_autocast(execution.autocast),
+        checkpointed(module, wanted=execution.checkpointing and trainable is not None),
+    ):
+        recorder = _traced(module, inputs, trainable, torch_dtype, execution)
     ops = with_stored_weights(recorder.ops, module, torch_dtype.itemsize)
     if optimizer and trainable:
-        ops += optimizer_ops(module, trainable, optimizer, torch_dtype)
-    guesses, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
-    calls, loss, uncovered = recorder.module_calls, recorder.loss, dict(recorder.uncovered)
-    held = allocations(module, trainable or frozenset(), torch_dtype, optimizer, recorder.memory.lifetimes)
-    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, guesses, loss, bound, fused, held)
+        steps = list(optimizer_ops(module, trainable, optimizer, torch_dtype))
+        scaled = execution.autocast is not None and execution.autocast.scaler
+        ops += adding_ops(steps, execution.accumulate, torch_dtype.itemsize)
+        ops += [*unscaling_ops(steps), *steps] if scaled else steps
+    return Workload(
+        tuple(ops),
+        inputs.batch_size,
+        recorder.module_calls,
+        dict(recorder.uncovered),
+        recorder.guesses.told(),
+        recorder.loss,
+        recorder.guesses.bound,
+        tuple(recorder.fused),
+        execution.accumulate,
+        allocations(module, trainable, torch_dtype, optimizer, recorder.memory.lifetimes, execution.accumulate),
+    )

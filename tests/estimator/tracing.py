@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from estimator.workload.execution.settings import EAGER, Execution
 from estimator.workload.ops import Op, Workload
 from estimator.workload.trace import TraceInputs, trace
 
@@ -19,9 +20,11 @@ def meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def forward(module: nn.Module, *args: Tensor, dtype: str = "float32", **kwargs: Tensor) -> Workload:
+def forward(
+    module: nn.Module, *args: Tensor, dtype: str = "float32", execution: Execution = EAGER, **kwargs: Tensor
+) -> Workload:
     """The ops of one forward pass."""
-    return trace(module, TraceInputs(args, kwargs, 1), dtype=dtype)
+    return trace(module, TraceInputs(args, kwargs, 1), dtype=dtype, execution=execution)
 
 
 def step(module: nn.Module, *args: Tensor, optimizer: str = "sgd", **options: Any) -> Workload:

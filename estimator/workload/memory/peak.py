@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from estimator.workload.memory.lifetimes import Counts, Lifetimes
-from estimator.workload.optimizers import OptimizerStep
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,32 @@ class Memory:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+@dataclass(frozen=True)
+class StepMemory:
+    """What an optimizer holds, in tensors of a parameter's size: states, and what a step makes beside them, of one
+    parameter after the other (`temporaries`) or of all at once (`together`, see `Allocator`)."""
+
+    states: int
+    temporaries: int
+    together: int
+
+
 @dataclass(frozen=True, eq=False)
 class Allocations:
-    """All that a pass puts into memory. `weights` are bytes of each parameter and buffer as it is stored, `trained` of
-    each parameter that is trained (no entries in inference); `unpacked` are those of the largest weight that is stored
-    in fewer bits, in the run's dtype, in which its products take it. `optimizer` is None in inference.
+    """All that a pass puts into memory.
+
+    `weights` are bytes of each parameter and buffer as it is stored, `trained` of each parameter that is trained (no
+    entries in inference); `unpacked` are those of the largest weight that is stored in fewer bits, in the run's dtype,
+    in which its products take it. `optimizer` is None in inference. `accumulated`: whether gradients are there from
+    the batch before, and each batch's own last until they are added.
     """
 
     weights: Counts
     trained: Counts
     unpacked: int
-    optimizer: OptimizerStep | None
+    optimizer: StepMemory | None
     lifetimes: Lifetimes
+    accumulated: bool = False
 
 
 def peak(pass_: Allocations, allocator: Allocator) -> Memory:
@@ -86,28 +99,38 @@ def peak(pass_: Allocations, allocator: Allocator) -> Memory:
         return -(-nbytes // allocator.block_bytes) * allocator.block_bytes
 
     lives, step, trained = pass_.lifetimes, pass_.optimizer, blocks(pass_.trained)
-    stepping = _step_temporaries(step, trained, allocator) if step else 0
     sizes, last = blocks(lives.nbytes), lives.ops - 1
-    change = np.zeros(lives.ops + 1, np.int64)
-    np.add.at(change, lives.born, sizes)
-    np.subtract.at(change, lives.died + 1, sizes)
-    held = change.cumsum()
+    born = np.where(lives.gradient, 0, lives.born) if pass_.accumulated else lives.born
+    adding = np.where(lives.gradient, sizes, 0) if pass_.accumulated else np.zeros_like(sizes)
+    stepping = _step_temporaries(step, trained, allocator) if step else 0
+    held = _held(sizes, born, lives.died, lives.ops) + _held(adding, lives.born, lives.born, lives.ops)
     held[last] += stepping
-    at = int(held[: lives.ops].argmax())
-    alive = (lives.born <= at) & (lives.died >= at)
+    at = int(held.argmax())
+    alive = (born <= at) & (lives.died >= at)
     gradients = alive & lives.gradient
     activations = alive & ~gradients if step is None else alive & lives.saved
-    rest = alive & ~gradients & ~activations
+    parts = {
+        "gradients": int(sizes[gradients].sum()),
+        "activations": int(sizes[activations].sum()),
+        "temporaries": int(sizes[alive & ~gradients & ~activations].sum() + adding[lives.born == at].sum()),
+    }
+    parts["temporaries"] += pass_.unpacked + (stepping if at == last else 0)
     return Memory(
         weights=int(blocks(pass_.weights).sum()),
-        gradients=int(sizes[gradients].sum()),
         optimizer_states=step.states * int(trained.sum()) if step else 0,
-        activations=int(sizes[activations].sum()),
-        temporaries=int(sizes[rest].sum()) + pass_.unpacked + (stepping if at == last else 0),
         reserve=allocator.reserve_bytes,
+        **parts,
     )
 
 
-def _step_temporaries(step: OptimizerStep, trained: Counts, allocator: Allocator) -> int:
+def _held(sizes: Counts, born: Counts, died: Counts, ops: int) -> Counts:
+    """Bytes that are held while each op runs."""
+    change = np.zeros(ops + 1, np.int64)
+    np.add.at(change, born, sizes)
+    np.subtract.at(change, died + 1, sizes)
+    return change.cumsum()[:ops]
+
+
+def _step_temporaries(step: StepMemory, trained: Counts, allocator: Allocator) -> int:
     """Bytes that the optimizer makes beside its states: of all parameters at once, or of one after the other."""
     return step.together * int(trained.sum()) if allocator.foreach else step.temporaries * int(trained.max(initial=0))

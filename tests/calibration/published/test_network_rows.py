@@ -43,6 +43,9 @@ def test_a_step_of_timm(rows):
     row = rows["timm"]
     assert (row.device, row.phase, row.dtype, row.duration_s) == ("nvidia-rtx-3090", "training", "float16", 0.128)
     assert row.workload.ops[0].inputs[0] == (128, 3, 64, 64)
+    # AMP: products in float16, weights and optimizer in float32, no scaler
+    assert {op.dtype for op in row.workload.ops if op.kind in ("conv", "matmul")} == {"float16"}
+    assert {(op.name, op.dtype) for op in row.workload.of_phase("optimizer")} == {("momentum", "float32")}
 
 
 def test_a_step_of_torchvision(rows):

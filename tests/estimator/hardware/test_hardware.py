@@ -11,7 +11,8 @@ from estimator.base.errors import HardwareError
 from estimator.energy.columns import OP_CLASSES
 from estimator.hardware.catalogue import catalogue, find, generic
 from estimator.hardware.datasheet import coefficients, from_datasheet, profile_of, published, published_machines
-from estimator.hardware.selection import choose, clock_of, limit_of
+from estimator.hardware.selection import choose, clock_of
+from estimator.hardware.settings import Settings
 
 A100, TURING, CPU = (from_datasheet(find(name)) for name in ("a100-sxm4-80gb", "rtx-2080-ti", "i9-9900k"))
 
@@ -190,7 +191,7 @@ def test_away_from_the_clock_of_its_rows_a_published_machine_is_less_sure():
 
 
 def test_the_clock_is_an_assumption():
-    profile, _ = choose("a100", 900e6)
+    profile, _ = choose("a100", Settings(clock_hz=900e6))
     (given,) = clock_of(profile, given=True)
     assert (given.name, given.value, given.unit, given.status, given.flag) == (
         "clock",
@@ -204,7 +205,7 @@ def test_the_clock_is_an_assumption():
     assert (default.value, default.status) == (1410, "default")
     assert clock_of(CPU, given=False) == ()
     with pytest.raises(HardwareError, match="--clock-mhz"):
-        choose("auto", 900e6, A100)
+        choose("auto", Settings(clock_hz=900e6), A100)
 
 
 def test_machines_without_published_rows_have_no_such_profile():
@@ -237,8 +238,8 @@ def test_missing_fact_is_an_error_that_names_it():
 def test_choice_of_hardware():
     named, assumption = choose("rtx-2080-ti")
     assert (named.name, assumption.status, assumption.flag) == ("nvidia-rtx-2080-ti", "given", "--hardware")
-    own, assumption = choose("auto", None, A100)
-    assert own is A100
+    own, assumption = choose("auto", given=A100)
+    assert own == A100
     assert assumption.status == "given"
     _, assumption = choose("auto")
     assert assumption.status in ("detected", "default")
@@ -269,28 +270,3 @@ def test_float32_convolutions_use_tf32_on_nvidia_alone():
     for device in catalogue().values():
         uses = from_datasheet(device).model.rates.rate_of("conv", "float32") == "tf32"
         assert uses == (device.vendor == "nvidia" and device.flop_per_s("tf32") is not None), device.name
-
-
-def test_a_power_limit_is_an_assumption_and_slows_what_it_binds():
-    board, _ = choose("a100")
-    set_to, _ = choose("a100", limit_w=200)
-    (told,) = limit_of(set_to)
-    assert (told.name, told.value, told.unit, told.flag) == ("power limit", 200, "W", "--power-limit")
-    assert limit_of(board) == ()
-    (clock,) = clock_of(set_to, given=False, inference=1.0, training=0.8)
-    assert clock.source == (
-        "its boost clock: none is locked; its power limit of 200 W lowers it to 1,128 MHz in training"  # 0.8 x 1,410
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "watts", "why"),
-    [
-        ("a100", 401, "from 100 W to its board's own 400 W"),
-        ("a100", 90, "90 does not"),
-        ("xeon-w-2155", 100, "only a GPU"),
-    ],
-)
-def test_limits_that_cannot_be_set(name, watts, why):
-    with pytest.raises(HardwareError, match=f"--power-limit.*{why}|{why}"):
-        choose(name, limit_w=watts)

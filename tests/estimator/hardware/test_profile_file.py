@@ -20,6 +20,7 @@ from estimator.hardware import machine as present_machine
 from estimator.hardware import profile_file, selection
 from estimator.hardware.calibrated import profile_from
 from estimator.hardware.profile_file import SUFFIX, load, save
+from estimator.hardware.settings import Settings
 from tests.calibration.learning.simulated_machine import drawn, learned
 
 
@@ -177,7 +178,7 @@ def test_hardware_finds_a_kept_profile_by_name_and_by_path(calibrated, path):
         assert profile.status == "calibrated" and assumption.status == "given"
         assert "20 random networks" in assumption.source
     with pytest.raises(HardwareError, match="clock"):
-        selection.choose("mine", 900e6)
+        selection.choose("mine", Settings(clock_hz=900e6))
     with pytest.raises(HardwareError, match=r"unknown hardware 'yours'.* Calibrated: mine\."):
         selection.choose("yours")
 

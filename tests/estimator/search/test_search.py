@@ -50,7 +50,17 @@ def test_structural_duplicates_are_priced_once():
     assert (pricer.priced, pricer.repeated, pricer.whole) == (7, 4, 0)
 
 
-@pytest.mark.parametrize("options", [{"freeze": ("0",)}, {"overhead": 0.8}, {"dtype": "bfloat16"}, {"devices": 4}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"freeze": ("0",)},
+        {"overhead": 0.8},
+        {"dtype": "bfloat16"},
+        {"devices": 4},
+        {"autocast": "bf16"},
+        {"accumulate": 4},
+    ],
+)
 def test_the_scenario_holds_for_candidates_too(options):
     net, scenario = mlp(10, 8, 16, 3), Scenario(samples=32, epochs=1, **options)
     priced = Pricer(scenario, profile()).price(LoadedModel(net, "net", "test"), 32).sample * 32

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from estimator.base.errors import ScenarioError
 from estimator.sources import load
-from estimator.workload.trace import trainable_parameters
+from estimator.workload.execution.trained import trainable_parameters
 from tests.estimator.tracing import Calls, forward, meta, named, on_meta, one, step
 from tests.estimator.workload.residual_net import Net
 

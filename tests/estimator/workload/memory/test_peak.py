@@ -27,7 +27,7 @@ def test_inference_lets_go_of_what_its_last_user_has_read():
 
 
 def test_training_keeps_what_backward_needs():
-    # 1 MB each: the batch for the weight's gradient, the results of 5 sigmoids, the loss's target; the product is let go
+    # 1 MB each: the batch, the results of 5 sigmoids, the target; nobody needs the product
     chain = on_meta(lambda: nn.Sequential(*(nn.Sigmoid() for _ in range(5))))
     scaled = Calls(lambda m, x: m.chain(x * m.w), chain=chain, w=nn.Parameter(meta(1)))
     assert step(scaled, meta(MB, 1)).allocations.lifetimes.saved_bytes() == {"float32": 7_000_000 + 4}

@@ -1,0 +1,1 @@
+"""How a model is run, beyond eager PyTorch in one dtype."""
