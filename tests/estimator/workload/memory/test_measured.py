@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from benchmarks import memory
-from benchmarks.networks import SMALL, TRACKED, Network, own, autoencoder, encoder
+from benchmarks.networks import SMALL, TRACKED, Network, autoencoder, encoder, own
 
 TINY = (
     own("autoencoder", lambda: autoencoder(4), 4, 3, 16, 16),
