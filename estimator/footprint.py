@@ -18,6 +18,7 @@ from estimator.base.facts import Assumption
 from estimator.energy import pricing
 from estimator.energy.pricing import Estimate, LayerCost
 from estimator.hardware import selection, settings
+from estimator.hardware.memory import memory_of, reserve_of
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
@@ -32,9 +33,8 @@ from estimator.sources.inputs import InputSpec, build_inputs
 from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
 from estimator.workload.execution.trained import trainable_parameters
-from estimator.workload.kernels.stored_weights import spared_bytes
+from estimator.workload.memory.need import MemoryNeed, refusals
 from estimator.workload.ops import Workload
-from estimator.workload.optimizers import OPTIMIZERS
 from estimator.workload.trace import TraceInputs, trace
 
 
@@ -63,12 +63,14 @@ class Footprint:
     training_workload: Workload
     inference_estimate: Estimate
     training_estimate: Estimate
+    memory: MemoryNeed
     inference: Stage
     training: Training
     search: Stage | None
     lifetime: Stage | None
     overhead_is_traced: bool
     input_warnings: tuple[str, ...]
+    memory_warnings: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -134,18 +136,7 @@ def workload_of(
 
 def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
     yield from model.notes
-    dtype, devices = scenario.value_of("dtype"), scenario.value_of("devices")
-    states = OPTIMIZERS[scenario.value_of("optimizer")].states
-    int8 = sum(b.numel() for b in _int8_weights(model.module))
-    floats = facts.parameters - int8 + (1 + states) * facts.trainable_parameters
-    itemsize = getattr(torch, dtype).itemsize
-    needed = int8 + itemsize * floats - spared_bytes(model.module, itemsize)
-    if profile.memory_bytes and needed > profile.memory_bytes * devices:
-        yield (
-            f"training needs at least {needed / 1e9:,.0f} GB (weights, gradients, optimizer state; no activations) and "
-            f"{devices} x {profile.title} has {profile.memory_bytes * devices / 1e9:,.0f} GB; "
-            "add --devices, or choose other --hardware"
-        )
+    dtype = scenario.value_of("dtype")
     narrow = scenario.autocast or dtype
     if narrow != "float32" and profile.model.rates.rate_of("matmul", narrow) == "float32":
         yield f"{profile.title} has no published {narrow} rate: its matrix work is priced at the float32 rate"
@@ -224,6 +215,11 @@ def estimate(
     step = traced(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
+    larger = None if loaded.fixed_batch else partial(traced, loaded, inputs.specs, scenario=scenario)
+    memory = MemoryNeed(
+        memory_of(served, profile, scenario.settings, larger and partial(larger, training=False)),
+        memory_of(step, profile, scenario.settings, larger and partial(larger, training=True)),
+    )
 
     inference = stages.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
     trained = stages.training(
@@ -246,17 +242,20 @@ def estimate(
                 training=step_estimate.clock_share,
             ),
             *settings.said(profile, scenario.settings),
+            *reserve_of(profile),
             *site_assumptions,
         ),
         inference_workload=served,
         training_workload=step,
         inference_estimate=served_estimate,
         training_estimate=step_estimate,
+        memory=memory,
         inference=inference,
         training=trained,
         search=searched,
         lifetime=lived or None,
         overhead_is_traced=scenario.overhead is None,
         input_warnings=inputs.warnings,
+        memory_warnings=tuple(refusals(memory, f"one {profile.title}")),
         warnings=tuple(_warnings(loaded, facts, profile, scenario)),
     )

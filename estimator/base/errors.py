@@ -41,3 +41,13 @@ FOREIGN_ERRORS = (
     ValueError,
 )
 """What a model's own code or a library's may raise where settings or inputs are not what it expects."""
+
+
+def told(error: BaseException) -> str:
+    """The first line of what somebody else's code raised, without its full stop; its type where it says nothing."""
+    if isinstance(error, SystemExit):
+        return f"forward calls sys.exit ({error})"
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0].rstrip(".") if len(lines[0]) <= 200 else lines[0][:197] + "..."

@@ -22,6 +22,7 @@ from estimator.energy.uncertainty import Interval
 from estimator.lifecycle.stages import Stage
 from estimator.report.comparison_data import BOUNDS, compared_by, to_csv, to_json
 from estimator.report.folded import Filled, Part, folded, numbers, words
+from estimator.report.memory import fitting
 from estimator.report.text import assumptions_table, caution_line, cautions, hardware_line, told_flops
 
 _NAMED = 3
@@ -46,7 +47,8 @@ def render(comparison: Comparison, within: float, width: int = 80) -> Renderable
     if not comparison.rows:
         return Text("Nothing to compare: no model could be estimated.")
     devices = {row.footprint.hardware.name: row.footprint.hardware for row in comparison.rows}
-    parts = [_what_they_are(comparison), _what_they_cost(comparison), _waits(comparison), *_worth(comparison)]
+    costs = [_what_they_are(comparison), _what_they_cost(comparison), _what_they_hold(comparison)]
+    parts = [*costs, _waits(comparison), *_worth(comparison)]
     return Group(
         *map(hardware_line, devices.values()),
         Text(""),
@@ -95,6 +97,16 @@ def _what_they_cost(comparison: Comparison) -> Part:
         numbers("x best", (_times(between.value) if between else "-" for between in comparison.ratios)),
     ]
     return Part(f"Energy at the facility (from the interval on: {compared_by(comparison)['stage']})", tuple(columns))
+
+
+def _what_they_hold(comparison: Comparison) -> Part:
+    needs = [row.footprint.memory for row in comparison.rows]
+    columns = (
+        numbers("inference", (si(one.inference.peak.total, "B") for one in needs)),
+        numbers("training", (si(one.training.peak.total, "B") for one in needs)),
+        words("training fits", (fitting(one.training) for one in needs)),
+    )
+    return Part("Memory of one device at its peak", columns)
 
 
 def _joules(energy_j: Interval) -> str:

@@ -86,6 +86,9 @@ def _line(told: Mapping[str, Any], front: Sequence[str]) -> dict[str, Any]:
     line |= {name: workload[name] for name in ("flops_per_sample", "bound", "bytes_per_sample", "ops")}
     for stage in _STAGES:
         line |= _stage(stage, told[stage] or {})
+    for name in ("inference", "training"):
+        need = told["memory"][name]
+        line |= {f"{name}_memory_bytes": need["bytes"], f"{name}_fits": need["fits"]}
     line |= {"ratio_to_best": told["ratio_to_best"], "ratio_low": ratio.get("low"), "ratio_high": ratio.get("high")}
     line |= {f"{bound}_share": told["bound_shares"].get(bound) for bound in BOUNDS}
     line |= {"reason": told["reason"] and told["reason"]["cause"], "tie_with": ";".join(told["tie_with"])}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from estimator.energy.uncertainty import Interval
 from estimator.footprint import Footprint
 from estimator.lifecycle.stages import Stage
+from estimator.workload.memory.need import Need
 
 if TYPE_CHECKING:
     from estimator.workload.crosscheck import CrossCheck
@@ -27,6 +28,17 @@ def of_stage(stage: Stage) -> dict[str, Any]:
         "carbon_kg": stage.carbon_kg,
         "duration_s": of_interval(stage.duration_s),
         "boundary": "facility",
+    }
+
+
+def of_need(need: Need) -> dict[str, Any]:
+    """What one device holds at the peak of a pass, and whether it has as much."""
+    return {
+        "bytes": need.peak.total,
+        "parts": need.peak.parts(),
+        "batch_size": need.batch_size,
+        "fits": need.fits,
+        "largest_batch_size": need.largest_batch,
     }
 
 
@@ -68,11 +80,16 @@ def to_dict(footprint: Footprint, top: int | None = None) -> dict[str, Any]:
         },
         "search": None if footprint.search is None else of_stage(footprint.search),
         "lifetime": None if footprint.lifetime is None else of_stage(footprint.lifetime),
+        "memory": {
+            "device_bytes": footprint.memory.training.capacity_bytes,
+            "inference": of_need(footprint.memory.inference),
+            "training": of_need(footprint.memory.training),
+        },
         "layers": [
             {"name": layer.name, "type": layer.type, "energy_j": layer.energy_j, "share": layer.share}
             for layer in footprint.layers[:top]
         ],
-        "warnings": [*footprint.input_warnings, *footprint.warnings],
+        "warnings": [*footprint.input_warnings, *footprint.memory_warnings, *footprint.warnings],
     }
 
 

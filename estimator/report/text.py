@@ -16,6 +16,7 @@ from estimator.hardware.profile import HardwareProfile
 from estimator.hardware.selection import SLOWED
 from estimator.lifecycle.stages import PAPER_OVERHEAD, Stage
 from estimator.report.layout import Column, columns, grid
+from estimator.report.memory import memory_lines, verdict
 from estimator.workload.crosscheck import PARTS, CrossCheck
 from estimator.workload.ops import PHASES, Workload
 
@@ -151,6 +152,7 @@ def assumptions_table(assumptions: Sequence[Assumption], width: int) -> Renderab
 def cautions(footprint: Footprint) -> Iterator[str]:
     """What an answer warns of: each a sentence."""
     yield from footprint.input_warnings
+    yield from footprint.memory_warnings
     yield from footprint.warnings
     uncovered = {**footprint.inference_workload.uncovered_ops, **footprint.training_workload.uncovered_ops}
     if uncovered:
@@ -162,15 +164,16 @@ def cautions(footprint: Footprint) -> Iterator[str]:
 
 def render(footprint: Footprint, top: int = 5, width: int = 80) -> RenderableType:
     """`footprint` as a rich renderable for `width` columns, with the `top` dearest layers."""
-    parts: list[RenderableType] = list(_model_lines(footprint))
+    parts: list[RenderableType] = [*verdict(footprint), *_model_lines(footprint)]
     stages = _stages(footprint, width)
     site = "Energy at the facility (device + rest of the node, x PUE)"
-    parts += [Text(""), Text(site, style="bold"), stages, Text("")]
+    parts += [Text(""), Text(site, style="bold"), stages, Text(""), *memory_lines(footprint), Text("")]
     parts += [*_training_lines(footprint)]
     if top:
         parts += [Text(""), _layers(footprint, min(top, len(footprint.layers)), width)]
     parts += [Text(""), assumptions_table(footprint.assumptions, width)]
-    parts += [caution_line(caution) for caution in cautions(footprint) if caution not in footprint.input_warnings]
+    told_above = (*footprint.input_warnings, *footprint.memory_warnings)
+    parts += [caution_line(caution) for caution in cautions(footprint) if caution not in told_above]
     return Group(*parts)
 
 

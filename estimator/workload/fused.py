@@ -56,12 +56,24 @@ def _rnn_backward_shapes(x: Tensor, weights: Sequence[Tensor], kernels: Sequence
 
 
 def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.kernels = inputs[2]
-    ctx.save_for_backward(inputs[0], *inputs[1])
+    x, weights, ctx.kernels = inputs[:3]
+    ctx.save_for_backward(x, *weights, _recurrent_workspace(x, weights, ctx.kernels))
+
+
+def _recurrent_workspace(x: Tensor, weights: Sequence[Tensor], kernels: Sequence[int]) -> Tensor:
+    """What a recurrent kernel keeps for its backward pass, of every step, sample, layer and direction.
+
+    The gates and the states h and c; a GRU's reset gate acts on a product, which takes the place of c (oneDNN's
+    ws_gates, ws_states and ws_grid; cuDNN's reserve holds the same).
+    """
+    gates = max(1, weights[0].shape[0] // weights[1].shape[1])  # rows (gates x width) of the recurrent matrix
+    width = weights[0].shape[0] // min(gates, 4)  # a projection narrows the recurrent matrix
+    kept = (min(gates, 4) + 2 if gates > 1 else 2) * width
+    return x.new_empty(x.shape[0] * x.shape[1] * kernels[1] * kept)
 
 
 def _gradients(ctx: Any, grad_out: Tensor, grad_h: Tensor, grad_c: Tensor) -> tuple[Any, ...]:
-    x, *weights = ctx.saved_tensors
+    x, *weights, _ = ctx.saved_tensors
     grad_x, *grad_weights = torch.ops.joulecast.rnn_backward(x, weights, ctx.kernels, grad_out)
     return grad_x, grad_weights, None, None, None, None
 

@@ -22,8 +22,14 @@ _PLAIN = frozenset({Tensor, nn.Parameter})
 _META, _CPU = torch.device("meta"), torch.device("cpu")
 
 
+_HIDDEN_VIEWS = frozenset({"_unsafe_view", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk"})
+"""Ops that return a view and do not say so."""
+
+
 def result_of(func: Any) -> Result:
     """What `func` (a `torch._ops.OpOverload`) returns, by its schema."""
+    if func._overloadpacket.__name__ in _HIDDEN_VIEWS:
+        return "other"
     returned = [r.alias_info for r in func._schema.returns]
     if returned and all(alias is None for alias in returned):
         return "new"

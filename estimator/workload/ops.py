@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from estimator.workload.memory.peak import Allocations
 
 Phase = Literal["forward", "backward", "optimizer"]
 PHASES: tuple[Phase, ...] = ("forward", "backward", "optimizer")
@@ -112,7 +115,8 @@ class Workload:
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
     real data would tell, and `guessed` how they bound the counts; `loss` names the loss of a training step, "" where
     there is none; `fused` names functions that are counted as one kernel, and not as what stands in for it here.
-    The ops of the optimizer run once in `accumulate` batches.
+    The ops of the optimizer run once in `accumulate` batches. `allocations` is what the pass holds in memory, None
+    where it was put together from parts.
     """
 
     ops: tuple[Op, ...]
@@ -124,6 +128,7 @@ class Workload:
     guessed: Bound = "exact"
     fused: tuple[str, ...] = ()
     accumulate: int = 1
+    allocations: Allocations | None = field(default=None, compare=False, repr=False)
 
     @property
     def bound(self) -> Bound:

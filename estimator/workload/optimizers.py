@@ -33,13 +33,14 @@ class OptimizerStep:
     launches: int
     states: int  # tensors of the parameter's size kept between steps
     temporaries: int  # tensors of the parameter's size made anew in each step
+    together: int = 0  # of all parameters' sizes, held at once where the step is over lists of them (foreach: sqrt(v))
 
 
 OPTIMIZERS: Mapping[str, OptimizerStep] = {
     "sgd": OptimizerStep(flops=2, reads=2, writes=1, launches=1, states=0, temporaries=0),
     "momentum": OptimizerStep(flops=5, reads=5, writes=3, launches=3, states=1, temporaries=0),
-    "adam": OptimizerStep(flops=13, reads=11, writes=7, launches=7, states=2, temporaries=2),
-    "adamw": OptimizerStep(flops=14, reads=12, writes=8, launches=8, states=2, temporaries=2),
+    "adam": OptimizerStep(flops=13, reads=11, writes=7, launches=7, states=2, temporaries=2, together=1),
+    "adamw": OptimizerStep(flops=14, reads=12, writes=8, launches=8, states=2, temporaries=2, together=1),
     "sgd_fused": OptimizerStep(flops=2, reads=2, writes=1, launches=1, states=0, temporaries=0),
     "momentum_fused": OptimizerStep(flops=5, reads=3, writes=2, launches=1, states=1, temporaries=0),
     "adam_fused": OptimizerStep(flops=13, reads=4, writes=3, launches=1, states=2, temporaries=0),

@@ -21,6 +21,7 @@ from estimator.workload.formulas import OpFacts, convolution_of
 from estimator.workload.guesses import READS_VALUES, Guesses, Ways
 from estimator.workload.kinds import product_of
 from estimator.workload.memo import Result, call_key, maker_of, result_of
+from estimator.workload.memory.references import LifetimeRecorder
 from estimator.workload.ops import Convolution, Layout, Op, Phase
 
 _OF_ONE_DTYPE = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "convolution"})
@@ -47,6 +48,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.guesses = Guesses(ways)
         self.loss = ""
         self.fused: dict[str, None] = {}
+        self.memory = LifetimeRecorder()
         self.entered = ("", "")
         self._layers = layers
         self._stack = [("", "")]
@@ -98,9 +100,12 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._recorded(func, args, kwargs or {})
 
     def _recorded(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.memory.next_op()
         packet = func._overloadpacket
         if packet in READS_VALUES:
-            return self.guesses.read(func, args, kwargs, self._stack[-1][0], len(self.ops))
+            read = self.guesses.read(func, args, kwargs, self._stack[-1][0], len(self.ops))
+            self.memory.made(read)
+            return read
         args = self.guesses.whole_masks(packet, args, self._stack[-1][0], len(self.ops))
         known = self._facts.get(func)
         if known is None:
@@ -126,6 +131,8 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.ops.append(op(phase, layer=layer, layer_type=layer_type))
             if facts.kind == "uncovered":
                 self.uncovered[str(func._overloadpacket)] += 1
+        if result != "first argument":
+            self.memory.made(out)
         return self._followed(func, args, kwargs, out)
 
     def _followed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:

@@ -33,6 +33,7 @@ from estimator.workload.higher_order import uncompiled
 from estimator.workload.kernels.scans import one_op_a_scan
 from estimator.workload.kernels.stored_weights import with_stored_weights
 from estimator.workload.loss import assumed_loss, unread_outputs
+from estimator.workload.memory.held import allocations
 from estimator.workload.modes import module_mode, quiet, unchecked
 from estimator.workload.ops import Workload
 from estimator.workload.optimizers import optimizer_ops
@@ -92,12 +93,22 @@ def _one_pass(
     execution: Execution,
 ) -> None:
     """Forward, and backward if this is training; both run the model's code (custom and checkpointed functions)."""
+    recorder.memory.made([*tensors_in(args, []), *tensors_in(kwargs.values(), [])])
+    loss = None
     with autocasting(execution.autocast):
         output = module(*args, **kwargs)
-        if trainable is None:
-            return
-        recorder.layer_scope("", "loss")
-        loss, recorder.loss = assumed_loss(output)
+        if trainable is not None:
+            recorder.layer_scope("", "loss")
+            loss, recorder.loss = assumed_loss(output)
+    if trainable is not None:
+        recorder.memory.forward_ends()
+        _backward(module, output, loss, recorder, trainable)
+    recorder.memory.end(module.parameters())
+
+
+def _backward(
+    module: nn.Module, output: Any, loss: Tensor | None, recorder: OpRecorder, trainable: frozenset[str]
+) -> None:
     if unread := unread_outputs(output):
         recorder.guesses.note(f"not part of the assumed loss, since it cannot be read: {', '.join(unread)}", "at least")
     if loss is not None:
@@ -148,6 +159,7 @@ def recording(
         if ways is not None:
             recorder.guesses.known.buffers(ghosts, module.named_buffers(remove_duplicate=False))
         args, kwargs = with_each((inputs.args, inputs.kwargs), Tensor, on_device)
+        recorder.memory.hold(ghosts.values())
         stack.enter_context(recorder.following_layers())
         stack.enter_context(torch.set_grad_enabled(graph or trainable is not None))
         stack.enter_context(FuseCalls(recorder.guesses))
@@ -258,7 +270,15 @@ def trace(
         scaled = execution.autocast is not None and execution.autocast.scaler
         ops += adding_ops(steps, execution.accumulate, torch_dtype.itemsize)
         ops += [*unscaling_ops(steps), *steps] if scaled else steps
-    uncovered = dict(recorder.uncovered)
-    told, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
-    calls, loss = recorder.module_calls, recorder.loss
-    return Workload(tuple(ops), inputs.batch_size, calls, uncovered, told, loss, bound, fused, execution.accumulate)
+    return Workload(
+        tuple(ops),
+        inputs.batch_size,
+        recorder.module_calls,
+        dict(recorder.uncovered),
+        recorder.guesses.told(),
+        recorder.loss,
+        recorder.guesses.bound,
+        tuple(recorder.fused),
+        execution.accumulate,
+        allocations(module, trainable, torch_dtype, optimizer, recorder.memory.lifetimes, execution.accumulate),
+    )

@@ -124,13 +124,38 @@ def test_given_carbon_intensity():
 
 
 def test_model_that_does_not_fit_is_warned_of():
-    # 1.6 G parameters x 4 B x (weight, gradient, two moments of Adam) = 25.6 GB, on 11 GB
+    # 1.6 G parameters x 4 B x (weight, gradient, two moments of Adam, the root of one) = 32 GB, on 11 GB
     huge = on_meta(lambda: nn.Linear(40_000, 40_000, bias=False))
-    (warning,) = _estimate(huge, "rtx-2080-ti").warnings
-    assert "26 GB" in warning
-    assert "--devices" in warning
-    assert not _estimate(huge, "rtx-2080-ti", devices=4).warnings
-    assert not _estimate(huge, "rtx-2080-ti", optimizer="sgd", dtype="float16").warnings
+    found = _estimate(huge, "rtx-2080-ti")
+    (warning,) = found.memory_warnings
+    assert "32.5 GB" in warning
+    assert "--hardware" in warning
+    assert found.memory.training.largest_batch == 0
+    assert found.memory.inference.fits
+    fitting = _estimate(huge, "rtx-2080-ti", optimizer="sgd", dtype="float16")
+    assert not fitting.memory_warnings
+    assert fitting.memory.training.fits
+
+
+def test_largest_batch_that_fits_does_and_one_more_does_not():
+    deep = on_meta(lambda: nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(4))))
+    too_large = _estimate(deep, "rtx-2080-ti", inputs=("8x256x256",), batch_size=4000, inference_batch_size=4000)
+    for need, option in (
+        (too_large.memory.training, "batch_size"),
+        (too_large.memory.inference, "inference_batch_size"),
+    ):
+        assert need.fits is False
+        kept = {"inputs": ("8x256x256",), "batch_size": 1, "inference_batch_size": 1}
+        for more, fits in ((0, True), (1, False)):
+            found = _estimate(deep, "rtx-2080-ti", **(kept | {option: need.largest_batch + more}))
+            assert getattr(found.memory, "training" if option == "batch_size" else "inference").fits is fits
+
+
+def test_memory_is_not_judged_where_nobody_said_what_a_device_has():
+    found = _estimate(on_meta(lambda: nn.Linear(40_000, 40_000)), "i9-9900k")
+    assert found.memory.training.fits is None
+    assert found.memory.training.peak.reserve == 0
+    assert not found.memory_warnings
 
 
 def test_model_without_parameters():

@@ -22,6 +22,7 @@ KEYS = {
     "training": STAGE | {"forward_energy_j", "overhead_share", "samples", "epochs"},
     "search": STAGE,
     "lifetime": STAGE,
+    "memory": {"device_bytes", "inference", "training"},
     "layers": {"name", "type", "energy_j", "share"},
     "warnings": None,
 }
@@ -34,6 +35,10 @@ def check_keys(told: dict) -> None:
         for part in told[name] if isinstance(told[name], list) else [told[name]]:
             if keys and part is not None:
                 assert set(part) == keys, name
+    for name in ("inference", "training"):
+        need = told["memory"][name]
+        assert set(need) == {"bytes", "parts", "batch_size", "fits", "largest_batch_size"}
+        assert sum(need["parts"].values()) == need["bytes"]
     for name in ("inference", "training", "search", "lifetime"):
         if told[name] is not None:
             assert told[name]["boundary"] == "facility"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -60,7 +61,9 @@ NETS = {
 
 def _facts(workload):
     """All that a workload says: two of them are told apart by identity."""
-    return [getattr(workload, field.name) for field in fields(workload)]
+    told = {field.name: getattr(workload, field.name) for field in fields(workload)}
+    lives = told.pop("allocations").lifetimes
+    return told, {field.name: list(np.atleast_1d(getattr(lives, field.name))) for field in fields(lives)}
 
 
 def _without(monkeypatch):
