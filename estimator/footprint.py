@@ -21,7 +21,7 @@ from estimator.hardware import selection, settings
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
-from estimator.lifecycle import choices, stages
+from estimator.lifecycle import choices, parallel, stages
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
@@ -221,9 +221,18 @@ def estimate(
     inputs = chosen_inputs(loaded, scenario)
     served = serving(inputs.specs)
     inputs = weighed(inputs, lambda specs: serving(specs).flops_per_sample)
-    step = traced(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True)
+    cluster = choices.cluster_of(scenario, profile)
+    batch = parallel.part_of(scenario.value_of("batch_size"), cluster.devices)
+    step = traced(loaded, inputs.specs, batch, scenario, training=True)
     facts = model_facts(loaded, scenario.freeze, served)
-    served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
+    served_estimate = pricing.price(served, profile.model)
+    step_estimate, waiting = parallel.shared(
+        pricing.price(step, profile.model),
+        parallel.exchange_of(step),
+        cluster,
+        scenario.shard or "none",
+        profile.model.power.static_w,
+    )
 
     inference = stages.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training
     trained = stages.training(
@@ -246,6 +255,7 @@ def estimate(
                 training=step_estimate.clock_share,
             ),
             *settings.said(profile, scenario.settings),
+            *choices.on_devices(scenario, cluster, batch, waiting),
             *site_assumptions,
         ),
         inference_workload=served,
