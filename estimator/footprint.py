@@ -22,7 +22,7 @@ from estimator.hardware.memory import memory_of, reserve_of
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
-from estimator.lifecycle import choices, stages
+from estimator.lifecycle import choices, parallel, stages
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
@@ -212,9 +212,18 @@ def estimate(
     inputs = chosen_inputs(loaded, scenario)
     served = serving(inputs.specs)
     inputs = weighed(inputs, lambda specs: serving(specs).flops_per_sample)
-    step = traced(loaded, inputs.specs, scenario.value_of("batch_size"), scenario, training=True)
+    cluster = choices.cluster_of(scenario, profile)
+    batch = parallel.part_of(scenario.value_of("batch_size"), cluster.devices)
+    step = traced(loaded, inputs.specs, batch, scenario, training=True)
     facts = model_facts(loaded, scenario.freeze, served)
-    served_estimate, step_estimate = pricing.price(served, profile.model), pricing.price(step, profile.model)
+    served_estimate = pricing.price(served, profile.model)
+    step_estimate, waiting = parallel.shared(
+        pricing.price(step, profile.model),
+        parallel.exchange_of(step),
+        cluster,
+        scenario.shard or "none",
+        profile.model.power.static_w,
+    )
     larger = None if loaded.fixed_batch else partial(traced, loaded, inputs.specs, scenario=scenario)
     memory = MemoryNeed(
         memory_of(served, profile, scenario.settings, larger and partial(larger, training=False)),
@@ -243,6 +252,7 @@ def estimate(
             ),
             *settings.said(profile, scenario.settings),
             *reserve_of(profile),
+            *choices.on_devices(scenario, cluster, batch, waiting),
             *site_assumptions,
         ),
         inference_workload=served,

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from estimator.commands.values import integer, number
+from estimator.hardware.links import FORMS
 from estimator.hardware.settings import HOSTS, LOOPS, TF32_CLASSES
+from estimator.lifecycle.parallel import SHARDS
 from estimator.lifecycle.scenario import DTYPES, OPTIMIZER_NAMES
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -113,8 +115,15 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         help="How the optimizer goes over parameters.  [default: foreach on a GPU, single on a CPU, as in PyTorch]",
     ),
     "devices": click.option(
-        "--devices", type=integer, metavar="N", help="Devices that share the training.  [default: 1]"
+        "--devices", type=integer, metavar="N", help="Devices that share each batch of a training.  [default: 1]"
     ),
+    "nodes": click.option("--nodes", type=integer, metavar="M", help="Nodes that hold the devices.  [default: 1]"),
+    "shard": click.option(
+        "--shard",
+        metavar="|".join(SHARDS),
+        help="What devices keep in parts: nothing (DDP), ZeRO's stages, all (FSDP).  [default: none]",
+    ),
+    "link": click.option("--link", metavar="NAME", help=f"What connects devices: {FORMS}.  [default: the board's own]"),
     "region": click.option(
         "--region", metavar="NAME", help="A country or cloud region (see `estimate regions`).  [default: world]"
     ),

@@ -12,7 +12,12 @@ from estimator.commands.limits import limit_option
 from estimator.commands.options import scenario_options
 from estimator.commands.values import integer
 
-_NOT_OF_A_SEARCH = frozenset({"search_epochs", "search_samples", "inferences", "inference_batch_size", "trials"})
+_NOT_OF_A_SEARCH = frozenset(
+    {
+        *("search_epochs", "search_samples", "inferences", "inference_batch_size", "trials"),
+        *("shard", "nodes", "link"),  # its devices run trials side by side
+    }
+)
 """Options that a search has no use for, and `--trials`, which has a default here."""
 
 

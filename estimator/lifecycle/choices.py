@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from estimator.base.errors import ScenarioError
 from estimator.base.facts import Assumption, AssumptionStatus
-from estimator.hardware.profile import HostShare
+from estimator.energy.collectives import Cluster
+from estimator.hardware import links
+from estimator.hardware.profile import HardwareProfile, HostShare
 from estimator.lifecycle import carbon
 from estimator.lifecycle.carbon import Intensity
 from estimator.lifecycle.scenario import DTYPES, WHERE, Scenario
@@ -129,3 +132,32 @@ def _host_share(scenario: Scenario, host: HostShare) -> Assumption:
     if scenario.host_share is not None:
         return Assumption("host_share", scenario.host_share, unit, "given", flag, flag)
     return Assumption("host_share", host.value, unit, "default", host.source, flag)
+
+
+def cluster_of(scenario: Scenario, profile: HardwareProfile) -> Cluster:
+    """The devices that share a training, and what connects them.
+
+    Raises `ScenarioError` for nodes that are not alike, and `HardwareError` for a link that the device has not.
+    """
+    devices, nodes = scenario.value_of("devices"), scenario.nodes or 1
+    if scenario.devices is None and (scenario.shard or scenario.link or nodes > 1):
+        raise ScenarioError("--shard, --link and --nodes are of several devices: say how many --devices there are.")
+    if devices % nodes:
+        raise ScenarioError(f"{devices} devices are not alike on {nodes} nodes: make --devices a multiple of --nodes.")
+    kind = "gpu" if profile.model.asynchronous else "cpu"
+    inside, between = links.links_of(profile.name, kind, scenario.link)
+    return Cluster(devices, nodes, inside, between)
+
+
+def on_devices(scenario: Scenario, cluster: Cluster, batch: int, waiting: float) -> Iterator[Assumption]:
+    """How the training is shared: nothing where one device does it all; `waiting`: the share of the time waited."""
+    if cluster.devices < 2:
+        return
+    yield Assumption("batch of a device", batch, "samples", "default", "its part of --batch-size", "--batch-size")
+    shard, why = scenario.shard, "gradients are averaged while the backward pass goes on (DDP)"
+    yield Assumption(
+        "shard", shard or "none", "", "given" if shard else "default", "--shard" if shard else why, "--shard"
+    )
+    named = cluster.link.name + (f", {cluster.nodes} nodes by {cluster.network.name}" if cluster.nodes > 1 else "")
+    waited = f"devices wait for it {waiting:.1%} of the time; NCCL's rings, fitted on published times"
+    yield Assumption("link", named, "", "given" if scenario.link else "default", waited, "--link")

@@ -11,6 +11,7 @@ from estimator.base.errors import ScenarioError
 from estimator.base.facts import Assumption
 from estimator.hardware.settings import HOSTS, LOOPS, TF32_CLASSES, Settings
 from estimator.lifecycle import switches
+from estimator.lifecycle.parallel import SHARDS
 from estimator.lifecycle.spellings import dtype_of, optimizer_of
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -27,7 +28,7 @@ _DEFAULTS: dict[str, tuple[Any, str, str]] = {
     "inference_batch_size": (1, "samples", "one request at a time"),
     "dtype": ("float32", "", "PyTorch's default; weights, activations and optimizer state alike"),
     "optimizer": ("adam", "", "a common choice"),
-    "devices": (1, "devices", "one device; more share the work without a cost for their communication"),
+    "devices": (1, "devices", "one device; of more, each takes its part of a batch"),
     "hardware": ("auto", "", "this machine"),
 }
 
@@ -85,6 +86,9 @@ class Scenario:
     cores: float | None = None
     optimizer_loop: str | None = None
     devices: int | None = None
+    nodes: int | None = None
+    shard: str | None = None
+    link: str | None = None
     region: str | None = None
     carbon_intensity: float | None = None
     pue: float | None = None
@@ -106,7 +110,7 @@ class Scenario:
             "cores",
         ):
             _check_amount(name, getattr(self, name))
-        for name in ("batch_size", "inference_batch_size", "accumulate", "devices", "trials"):
+        for name in ("batch_size", "inference_batch_size", "accumulate", "devices", "nodes", "trials"):
             value = getattr(self, name)
             _check_whole(name, value)
             object.__setattr__(self, name, None if value is None else int(value))
@@ -128,6 +132,7 @@ class Scenario:
             ("host", tuple(HOSTS)),
             ("tf32", tuple(TF32_CLASSES)),
             ("optimizer_loop", LOOPS),
+            ("shard", SHARDS),
         ):
             _check_choice(name, getattr(self, name), choices)
         if self.host_share is not None and not (_is_number(self.host_share) and 0 <= self.host_share <= _MOST):

@@ -93,7 +93,7 @@ def _one_pass(
     execution: Execution,
 ) -> None:
     """Forward, and backward if this is training; both run the model's code (custom and checkpointed functions)."""
-    recorder.memory.made([*tensors_in(args, []), *tensors_in(kwargs.values(), [])])
+    recorder.memory.made(list(each((args, kwargs), Tensor)))
     loss = None
     with autocasting(execution.autocast):
         output = module(*args, **kwargs)

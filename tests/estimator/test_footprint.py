@@ -101,12 +101,6 @@ def test_frozen_layers_cost_less():
     assert head.forward_energy_j == pytest.approx(full.forward_energy_j)
 
 
-def test_devices_share_the_training_time():
-    one, four = _estimate(devices=1).training.stage, _estimate(devices=4).training.stage
-    assert four.energy_j == one.energy_j
-    assert four.duration_s.value == pytest.approx(one.duration_s.value / 4)
-
-
 def test_assumptions_name_every_choice():
     footprint = _estimate(epochs=3, region="germany")
     status = {a.name: a.status for a in footprint.assumptions}
