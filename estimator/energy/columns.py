@@ -190,8 +190,8 @@ class Columns:
 
     `workload` and `phase` (an index into `PHASES`) say where an op belongs; `op_class` and `dtype` are indices into
     `OP_CLASSES` and `DTYPES`. `flops` are those that kernels run (`run_share`); `exponentials`, `blocks`, `units`,
-    `norm`, `results`, `relaid_bytes`: see the functions of these names. `kernels` are `Op.launches`, `times` how many
-    such ops there are. Per workload: `module_calls`.
+    `norm`, `results`, `relaid_bytes`: see the functions of these names. `kernels` are `Op.launches`, `calls` what
+    the host does for one (`Workload.dispatch`), `times` how many such ops there are. Per workload: `module_calls`.
     """
 
     workload: Indices
@@ -209,6 +209,7 @@ class Columns:
     freed_bytes: Floats
     results: Floats
     kernels: Floats
+    calls: Floats
     times: Floats
     module_calls: Floats
 
@@ -253,6 +254,7 @@ def _made(workload: Workload) -> Columns:
         freed_bytes=np.array([freed_bytes(op) for op in ops], dtype=np.float64),
         results=np.array([results(op) for op in ops], dtype=np.float64),
         kernels=np.array([op.launches for op in ops], dtype=np.float64),
+        calls=np.array([1.0 if op.phase == "optimizer" else workload.dispatch for op in ops], dtype=np.float64),
         times=np.ones(len(ops)),
         module_calls=np.array([workload.module_calls], dtype=np.float64),
     )

@@ -107,13 +107,13 @@ def roofline(columns: Columns, model: EnergyModel) -> Demand:
     ragged_s = compute_s * (1 + rates.half_wave / spread_over)
 
     launched = np.where(columns.phase == OPTIMIZER, 0.0, columns.kernels)
-    called = np.where(columns.phase == OPTIMIZER, 0.0, 1.0)  # cuDNN launches a call's kernels by itself
+    called = np.where(columns.phase == OPTIMIZER, 0.0, columns.calls)  # cuDNN launches a call's kernels by itself
     worked_s = np.maximum(ideal_s, ragged_s)
     return Demand(
         kernels=columns.kernels,
         device_s=worked_s + relaid_s + launched * launching.kernel_s,
         clocked_s=np.where(worked_s > memory_s, worked_s, 0.0),
-        host_s=(called if model.asynchronous else launched) * launching.launch_s,
+        host_s=(called if model.asynchronous else columns.calls * launched) * launching.launch_s,
         busy_s=ideal_s + relaid_s,
         memory_bound=memory_s > compute_s,
         active_j=model.power.active_w * (ideal_s + relaid_s),

@@ -112,7 +112,8 @@ class Workload:
     formula and how often they ran (their bytes are counted, their FLOPs are not); `guesses` lists values that only
     real data would tell, and `guessed` how they bound the counts; `loss` names the loss of a training step, "" where
     there is none; `fused` names functions that are counted as one kernel, and not as what stands in for it here.
-    The ops of the optimizer run once in `accumulate` batches.
+    The ops of the optimizer run once in `accumulate` batches. A host takes `dispatch` of what it takes to launch an op
+    of eager PyTorch; the optimizer's are eager always.
     """
 
     ops: tuple[Op, ...]
@@ -124,6 +125,7 @@ class Workload:
     guessed: Bound = "exact"
     fused: tuple[str, ...] = ()
     accumulate: int = 1
+    dispatch: float = 1.0
 
     @property
     def bound(self) -> Bound:
