@@ -101,6 +101,7 @@ def roofline(columns: Columns, model: EnergyModel) -> Demand:
     touched_s = memory.fresh_s_per_byte * columns.fresh_bytes
     memory_s = moved / (memory.bandwidth_bytes_per_s * reached) + touched_s
     relaid = rates.relaid_share * rates.relays[columns.op_class, columns.dtype] * columns.relaid_bytes
+    relaid = relaid + columns.biased_bytes * model.asynchronous  # passes beside the convolution's own kernel
     relaid_s = relaid / memory.bandwidth_bytes_per_s
     ideal_s = np.maximum(compute_s + touched_s, memory_s)
     spread_over = np.maximum(columns.results, TILE**2 / 2)  # at worst on one multiprocessor

@@ -25,6 +25,7 @@ _SUMMED_IN_TRAINING = _SUMMED | {"native_batch_norm"}
 
 def fuse(ops: Sequence[Op], flows: Sequence[Flow]) -> list[Op]:
     """The kernels that run in place of `ops`, whose `flows` say what they read and write."""
+    ops, flows = _without_bias(ops, flows)
     kernels = _kernels(ops, flows)
     readers: dict[Value, set[int]] = defaultdict(set)
     for index, flow in enumerate(flows):
@@ -32,6 +33,32 @@ def fuse(ops: Sequence[Op], flows: Sequence[Flow]) -> list[Op]:
             readers[value].add(index)
     summed = _SUMMED_IN_TRAINING if any(op.phase == "backward" for op in ops) else _SUMMED
     return [ops[of[0]] if len(of) == 1 else _one(of, ops, flows, readers, summed) for of in kernels]
+
+
+def _without_bias(ops: Sequence[Op], flows: Sequence[Flow]) -> tuple[list[Op], list[Flow]]:
+    """The same with a convolution's bias added by an op of its own (torch/_inductor/kernel/conv.py, on a GPU)."""
+    apart: list[tuple[Op, Flow]] = []
+    for op, flow in zip(ops, flows, strict=True):
+        if op.name != "convolution" or len(op.inputs) < 3:
+            apart.append((op, flow))
+            continue
+        bias, bias_bytes = list(flow.reads.items())[2]
+        (result, size), between = next(iter(flow.writes.items())), (-1, len(apart))
+        reads = {value: of for value, of in flow.reads.items() if value != bias}
+        bare = replace(op, bytes_read=op.bytes_read - bias_bytes, inputs=op.inputs[:2])
+        add = replace(
+            op,
+            name="add",
+            kind="elementwise",
+            flops=prod(op.outputs[0]),
+            bytes_read=size + bias_bytes,
+            inputs=(*op.outputs, op.inputs[2]),
+            launches=1,
+            layout="contiguous",
+            convolution=None,
+        )
+        apart += [(bare, Flow(reads, {between: size})), (add, Flow({between: size, bias: bias_bytes}, {result: size}))]
+    return [op for op, _ in apart], [flow for _, flow in apart]
 
 
 def _elements(op: Op) -> int:
