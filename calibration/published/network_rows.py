@@ -59,9 +59,10 @@ AMP = Execution(Autocast("float16"))
 """What timm's benchmark calls `amp`: autocast in float16, without a scaler (timm's benchmark.py)."""
 
 
-def _traced(
+def traced(
     module: nn.Module, spec: InputSpec, batch: int, dtype: str, optimizer: str | None, execution: Execution = EAGER
 ) -> Workload:
+    """A forward pass of a batch of `spec`, or a step with `optimizer`."""
     args, kwargs = build_inputs((spec,), batch, getattr(torch, dtype))
     return trace(module, TraceInputs(args, kwargs, batch), dtype=dtype, optimizer=optimizer, execution=execution)
 
@@ -83,7 +84,8 @@ def _row(
     )
 
 
-def _size(module: nn.Module) -> int:
+def size_of(module: nn.Module) -> int:
+    """Parameters of a network."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -96,10 +98,10 @@ def _timm(path: Path, device: str, prefix: str) -> Iterator[Row]:
         pixels, batch = int(entry[f"{prefix}_img_size"]), int(entry[f"{prefix}_batch_size"])
         try:
             module = load(f"timm:{entry.model}").module
-            workload = _traced(module, InputSpec((3, pixels, pixels)), batch, "float32", optimizer, AMP)
+            workload = traced(module, InputSpec((3, pixels, pixels)), batch, "float32", optimizer, AMP)
         except JoulecastError:
             continue
-        size, seconds = _size(module), entry[f"{prefix}_step_time"] / 1e3
+        size, seconds = size_of(module), entry[f"{prefix}_step_time"] / 1e3
         if abs(size / 1e6 - entry.param_count) < 0.02 * entry.param_count:
             yield _row(device, f"timm/{entry.model}", _PHASES[prefix], workload, size, seconds, dtype="float16")
             found += 1
@@ -117,14 +119,14 @@ def _torchvision(path: Path) -> Iterator[Row]:
     for (name, mode, kind), entries in frame[frame.model.isin(names)].groupby(["model", "mode", "dtype"]):
         module, dtype, pixels = load(f"torchvision:{name}").module, _DTYPES[kind], 299 if "inception" in name else 224
         optimizer = "momentum" if mode == "train" else None
-        workload = _traced(module, InputSpec((3, pixels, pixels)), 12, dtype, optimizer)
+        workload = traced(module, InputSpec((3, pixels, pixels)), 12, dtype, optimizer)
         for _, entry in entries.iterrows():
             yield _row(
                 _DEVICES[entry.device],
                 f"torchvision/{name}",
                 _PHASES[mode],
                 workload,
-                _size(module),
+                size_of(module),
                 entry.median_ms / 1e3,
                 dtype=dtype,
                 multi_tensor=False,
@@ -153,11 +155,11 @@ def _language(path: Path) -> Iterator[Row]:
         )
         with torch.device("meta"):
             module = transformers.GPT2LMHeadModel(config)
-        workload = _traced(module, InputSpec((tokens,), "int64"), batch, "bfloat16", "adam")
+        workload = traced(module, InputSpec((tokens,), "int64"), batch, "bfloat16", "adam")
         passes = tuple(op for op in workload.ops if op.phase != "optimizer")
         seconds = batch * tokens / float(entry["Throughput (T/s/GPU)"])
         model, workload = f"decoders/{entry.Model}", Workload(passes, batch, workload.module_calls)
-        yield _row("nvidia-a100-sxm4-40gb", model, "training", workload, _size(module), seconds, dtype="bfloat16")
+        yield _row("nvidia-a100-sxm4-40gb", model, "training", workload, size_of(module), seconds, dtype="bfloat16")
 
 
 def padded_tokens(batch: int) -> int:
@@ -186,7 +188,7 @@ def _limited_module(network: str) -> Any:
 def _limited_workload(network: str, batch: int) -> Workload:
     pictures = {"resnet50": (3, 224, 224), "shufflenetv2": (3, 32, 32)}
     spec = InputSpec(pictures[network]) if network in pictures else InputSpec((padded_tokens(batch),), "int64")
-    return _traced(_limited_module(network), spec, batch, "float32", "adam")
+    return traced(_limited_module(network), spec, batch, "float32", "adam")
 
 
 def _limited(path: Path) -> Iterator[Row]:
@@ -200,7 +202,7 @@ def _limited(path: Path) -> Iterator[Row]:
             f"limited/{entry.network}",
             "training",
             _limited_workload(entry.network, int(entry.batch_size)),
-            _size(_limited_module(entry.network)),
+            size_of(_limited_module(entry.network)),
             seconds,
             dtype="float32",
             energy_j=seconds * entry.average_power,

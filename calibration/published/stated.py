@@ -47,7 +47,7 @@ STATED: Mapping[DeviceKind, Mapping[str, Fact]] = {
             1 / 3,
             "1",
             "of the TDP: small boards of large chips are not built to burn more at rest. A half makes an RTX PRO 6000 "
-            "Max-Q left out of the fit 19% too slow; a quarter makes an A10's networks left out miss joules by 9%, not 6",
+            "Max-Q left out 19% too slow; with a quarter, networks left out on an A10 miss joules by 9%, not 6",
             "derived",
         ),
         "cached_share": Fact(

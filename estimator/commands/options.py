@@ -51,6 +51,11 @@ OPTIONS: Mapping[str, Callable[[_F], _F]] = {
         metavar="full",
         help="Run the forward pass of repeated blocks again in the backward pass.  [default: none]",
     ),
+    "compile": click.option(
+        "--compile",
+        metavar="default|reduce-overhead",
+        help="The mode of `torch.compile` that the model runs in.  [default: none, eager]",
+    ),
     "accumulate": click.option(
         "--accumulate",
         type=integer,

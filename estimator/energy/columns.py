@@ -177,6 +177,14 @@ def relaid_bytes(op: Op) -> int:
     return 2 * moved * _ITEMSIZE.get(op.dtype, 4)
 
 
+def biased_bytes(op: Op) -> int:
+    """Bytes of the pass in which a GPU adds the bias of a convolution to its result, but for depthwise ones
+    (ATen/native/Convolution.cpp: `output.add_` after cuDNN, which adds none)."""
+    if op.name != "convolution" or len(op.inputs) < 3 or op.inputs[1][1:2] == (1,):
+        return 0
+    return 2 * sum(map(prod, op.outputs)) * _ITEMSIZE.get(op.dtype, 4)
+
+
 def freed_bytes(op: Op) -> int:
     """Bytes that an optimizer's step gives back: the gradient, and mapped memory of temporaries; 0 for other ops."""
     if op.name not in OPTIMIZERS:
@@ -190,8 +198,9 @@ class Columns:
 
     `workload` and `phase` (an index into `PHASES`) say where an op belongs; `op_class` and `dtype` are indices into
     `OP_CLASSES` and `DTYPES`. `flops` are those that kernels run (`run_share`); `exponentials`, `blocks`, `units`,
-    `norm`, `results`, `relaid_bytes`: see the functions of these names. `kernels` are `Op.launches`, `times` how many
-    such ops there are. Per workload: `module_calls`.
+    `norm`, `results`, `relaid_bytes`, `biased_bytes`: see the functions of these names. `kernels` are `Op.launches`,
+    `calls` what the host does for one (`Workload.dispatch`), `times` how many such ops there are. Per workload:
+    `module_calls`.
     """
 
     workload: Indices
@@ -206,9 +215,11 @@ class Columns:
     bytes_moved: Floats
     fresh_bytes: Floats
     relaid_bytes: Floats
+    biased_bytes: Floats
     freed_bytes: Floats
     results: Floats
     kernels: Floats
+    calls: Floats
     times: Floats
     module_calls: Floats
 
@@ -250,9 +261,11 @@ def _made(workload: Workload) -> Columns:
         bytes_moved=np.array([op.bytes_moved for op in ops], dtype=np.float64),
         fresh_bytes=np.array([fresh_bytes(op) for op in ops], dtype=np.float64),
         relaid_bytes=np.array([relaid_bytes(op) for op in ops], dtype=np.float64),
+        biased_bytes=np.array([biased_bytes(op) for op in ops], dtype=np.float64),
         freed_bytes=np.array([freed_bytes(op) for op in ops], dtype=np.float64),
         results=np.array([results(op) for op in ops], dtype=np.float64),
         kernels=np.array([op.launches for op in ops], dtype=np.float64),
+        calls=np.array([1.0 if op.phase == "optimizer" else workload.dispatch for op in ops], dtype=np.float64),
         times=np.ones(len(ops)),
         module_calls=np.array([workload.module_calls], dtype=np.float64),
     )

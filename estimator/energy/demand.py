@@ -101,19 +101,20 @@ def roofline(columns: Columns, model: EnergyModel) -> Demand:
     touched_s = memory.fresh_s_per_byte * columns.fresh_bytes
     memory_s = moved / (memory.bandwidth_bytes_per_s * reached) + touched_s
     relaid = rates.relaid_share * rates.relays[columns.op_class, columns.dtype] * columns.relaid_bytes
+    relaid = relaid + columns.biased_bytes * model.asynchronous  # passes beside the convolution's own kernel
     relaid_s = relaid / memory.bandwidth_bytes_per_s
     ideal_s = np.maximum(compute_s + touched_s, memory_s)
     spread_over = np.maximum(columns.results, TILE**2 / 2)  # at worst on one multiprocessor
     ragged_s = compute_s * (1 + rates.half_wave / spread_over)
 
     launched = np.where(columns.phase == OPTIMIZER, 0.0, columns.kernels)
-    called = np.where(columns.phase == OPTIMIZER, 0.0, 1.0)  # cuDNN launches a call's kernels by itself
+    called = np.where(columns.phase == OPTIMIZER, 0.0, columns.calls)  # cuDNN launches a call's kernels by itself
     worked_s = np.maximum(ideal_s, ragged_s)
     return Demand(
         kernels=columns.kernels,
         device_s=worked_s + relaid_s + launched * launching.kernel_s,
         clocked_s=np.where(worked_s > memory_s, worked_s, 0.0),
-        host_s=(called if model.asynchronous else launched) * launching.launch_s,
+        host_s=(called if model.asynchronous else columns.calls * launched) * launching.launch_s,
         busy_s=ideal_s + relaid_s,
         memory_bound=memory_s > compute_s,
         active_j=model.power.active_w * (ideal_s + relaid_s),

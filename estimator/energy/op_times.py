@@ -160,7 +160,8 @@ class OpTimes:
         """Seconds in which the host launches every op of a workload; on a CPU they are in `device_s`."""
         host_s = np.zeros_like(columns.flops)
         for index, over in self._by_phase(columns):
-            host_s[columns.phase == index] = over.op_s if gpu else 0.0
+            at = columns.phase == index
+            host_s[at] = over.op_s * columns.calls[at] if gpu else 0.0
         return host_s
 
     def _by_phase(self, columns: Columns) -> Iterator[tuple[int, Overhead]]:

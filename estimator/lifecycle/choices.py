@@ -57,6 +57,8 @@ def execution_of(scenario: Scenario, *, on_gpu: bool) -> Execution:
         autocast=None if dtype is None else Autocast(dtype, lists, scaler=dtype == "float16"),
         checkpointing=scenario.checkpointing is not None,
         accumulate=scenario.accumulate or 1,
+        compiled=scenario.compile,
+        graphs=on_gpu,
     )
 
 

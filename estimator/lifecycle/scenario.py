@@ -54,8 +54,8 @@ class Scenario:
     that has no building around it, whose PUE is 1; `host_share` is what the rest of the node draws over what the device
     does. `dtype` and `optimizer` are understood in their common spellings too (`bf16`, `SGD`;
     `estimator.lifecycle.spellings`), and kept as torch and this package call them.
-    How the model is run, `autocast`, `checkpointing` and `accumulate` say (`estimator.lifecycle.switches`): the last is
-    the number of batches, of `batch_size` each, whose gradients are summed before the optimizer's step.
+    How the model is run, `autocast`, `checkpointing`, `compile` and `accumulate` say (`estimator.lifecycle.switches`):
+    the last is the number of batches, of `batch_size` each, whose gradients are summed before the optimizer's step.
 
     Raises `ScenarioError` where a value is out of its range.
     """
@@ -70,6 +70,7 @@ class Scenario:
     autocast: str | None = None
     checkpointing: str | None = None
     accumulate: int | None = None
+    compile: str | None = None
     optimizer: str | None = None
     freeze: tuple[str, ...] = ()
     overhead: float | None = None

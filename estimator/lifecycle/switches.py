@@ -13,6 +13,7 @@ OFF = "none"
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "autocast": (OFF, "bfloat16", "float16"),
     "checkpointing": (OFF, "full"),
+    "compile": (OFF, "default", "reduce-overhead"),
 }
 """The positions of each switch, by its field of `Scenario`."""
 
@@ -22,6 +23,8 @@ NAMES = (*CHOICES, "accumulate")
 _MEANS: Mapping[tuple[str, str], str] = {
     ("autocast", "bfloat16"): "products in bfloat16, norms and losses in float32 (torch.autocast); weights float32",
     ("autocast", "float16"): "products in float16, norms and losses in float32 (torch.autocast, GradScaler)",
+    ("compile", "default"): "inductor: elementwise ops, norms and reductions fused, channels last where it decides so",
+    ("compile", "reduce-overhead"): "the same, and CUDA graphs, which leave the host nothing to launch",
     ("checkpointing", "full"): "repeated blocks run their forward pass again in the backward pass",
 }
 

@@ -117,6 +117,8 @@ class Workload:
     there is none; `fused` names functions that are counted as one kernel, and not as what stands in for it here.
     The ops of the optimizer run once in `accumulate` batches. `allocations` is what the pass holds in memory, None
     where it was put together from parts.
+    A host takes `dispatch` of what it takes to launch an op
+    of eager PyTorch; the optimizer's are eager always.
     """
 
     ops: tuple[Op, ...]
@@ -129,6 +131,7 @@ class Workload:
     fused: tuple[str, ...] = ()
     accumulate: int = 1
     allocations: Allocations | None = field(default=None, compare=False, repr=False)
+    dispatch: float = 1.0
 
     @property
     def bound(self) -> Bound:

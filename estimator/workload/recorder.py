@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from estimator.base import budget
+from estimator.workload.execution.dataflow import DataFlow
 from estimator.workload.formulas import OpFacts, convolution_of
 from estimator.workload.guesses import READS_VALUES, Guesses, Ways
 from estimator.workload.kinds import product_of
@@ -49,6 +50,7 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.loss = ""
         self.fused: dict[str, None] = {}
         self.memory = LifetimeRecorder()
+        self.dataflow: DataFlow | None = None
         self.entered = ("", "")
         self._layers = layers
         self._stack = [("", "")]
@@ -131,6 +133,8 @@ class OpRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.ops.append(op(phase, layer=layer, layer_type=layer_type))
             if facts.kind == "uncovered":
                 self.uncovered[str(func._overloadpacket)] += 1
+            if self.dataflow is not None:
+                self.dataflow.follow(tensors_in((args, tuple(kwargs.values())), []), tensors_in((out,), []))
         if result != "first argument":
             self.memory.made(out)
         return self._followed(func, args, kwargs, out)

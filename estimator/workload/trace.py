@@ -24,7 +24,10 @@ from estimator.base.remedies import said_and_remedy
 from estimator.workload.execution.accumulation import adding_ops
 from estimator.workload.execution.autocast import autocasting, ready_to_autocast
 from estimator.workload.execution.checkpointing import checkpointed
+from estimator.workload.execution.dataflow import DataFlow
+from estimator.workload.execution.fusion import fuse
 from estimator.workload.execution.gradient_scaling import unscaling_ops
+from estimator.workload.execution.layouts import with_channels_last
 from estimator.workload.execution.settings import EAGER, Execution
 from estimator.workload.execution.trained import stand_ins, trainable_parameters
 from estimator.workload.fused import FuseCalls
@@ -186,6 +189,7 @@ def _run(
 
     def once(graph: bool) -> OpRecorder:
         with recording(module, inputs, trainable, dtype, fake=fake, ways=ways, graph=graph) as (recorder, args, kwargs):
+            recorder.dataflow = DataFlow() if execution.compiled else None
             _one_pass(module, args, kwargs, recorder, trainable, execution)
         return recorder
 
@@ -265,20 +269,27 @@ def trace(
     ):
         recorder = _traced(module, inputs, trainable, torch_dtype, execution)
     ops = with_stored_weights(recorder.ops, module, torch_dtype.itemsize)
+    if recorder.dataflow is not None:
+        ops = fuse(with_channels_last(ops), recorder.dataflow.flows)
     if optimizer and trainable:
         steps = list(optimizer_ops(module, trainable, optimizer, torch_dtype))
         scaled = execution.autocast is not None and execution.autocast.scaler
         ops += adding_ops(steps, execution.accumulate, torch_dtype.itemsize)
         ops += [*unscaling_ops(steps), *steps] if scaled else steps
+    uncovered = dict(recorder.uncovered)
+    told, bound, fused = recorder.guesses.told(), recorder.guesses.bound, tuple(recorder.fused)
+    calls, loss = 0 if execution.compiled else recorder.module_calls, recorder.loss
+    held = allocations(module, trainable, torch_dtype, optimizer, recorder.memory.lifetimes, execution.accumulate)
     return Workload(
         tuple(ops),
         inputs.batch_size,
-        recorder.module_calls,
-        dict(recorder.uncovered),
-        recorder.guesses.told(),
-        recorder.loss,
-        recorder.guesses.bound,
-        tuple(recorder.fused),
+        calls,
+        uncovered,
+        told,
+        loss,
+        bound,
+        fused,
         execution.accumulate,
-        allocations(module, trainable, torch_dtype, optimizer, recorder.memory.lifetimes, execution.accumulate),
+        held,
+        execution.dispatch,
     )

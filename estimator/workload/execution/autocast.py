@@ -114,19 +114,30 @@ def _kernels() -> tuple[torch.library.Library, ...]:
     return rest, *libraries.values()
 
 
+def _on_the_switch(ask: Any) -> Any:
+    """A function of torch that asks about autocast on a device, asked about the switch instead."""
+    return lambda device_type=_SWITCH: ask(_SWITCH)
+
+
 @contextlib.contextmanager
 def _any_device_meant() -> Iterator[None]:
-    """While active, `torch.autocast` in a model's own code, of whatever device, turns the switch."""
-    before = torch.autocast.__init__
+    """While active, a model's own code that turns autocast on or off, or asks about it, means the switch.
 
-    def switch(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
-        before(self, _SWITCH, *args, **kwargs)
+    Whatever device it names: its tensors are on none that has autocast.
+    """
+    start, asked = torch.autocast.__init__, ("is_autocast_enabled", "get_autocast_dtype")
+    before = {name: vars(torch)[name] for name in asked}
 
-    torch.autocast.__init__ = switch  # type: ignore[method-assign]
+    def turn(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        start(self, _SWITCH, *args, **kwargs)
+
+    torch.autocast.__init__ = turn  # type: ignore[method-assign]
+    vars(torch).update({name: _on_the_switch(ask) for name, ask in before.items()})
     try:
         yield
     finally:
-        torch.autocast.__init__ = before  # type: ignore[method-assign]
+        torch.autocast.__init__ = start  # type: ignore[method-assign]
+        vars(torch).update(before)
 
 
 @contextlib.contextmanager

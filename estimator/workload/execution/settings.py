@@ -22,17 +22,33 @@ class Autocast:
     scaler: bool = False
 
 
+COMPILED_DISPATCH = 0.5
+"""Generated code calls kernels one after the other, without autograd or views between them: taken to be half of the
+work of an eager op, which no published row tells apart."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """`autocast` is None where every op runs in the dtype of its inputs.
 
     `checkpointing`: a training runs the forward pass of each block (`checkpointing.blocks_of`) again in its backward
-    pass. `accumulate`: its optimizer runs once in so many batches, over the sum of their gradients.
+    pass. `accumulate`: its optimizer runs once in so many batches, over the sum of their gradients. `compiled`: the
+    mode of `torch.compile` ("default", "reduce-overhead"), None where it is eager; `graphs`: whether the device replays
+    CUDA graphs in the latter.
     """
 
     autocast: Autocast | None = None
     checkpointing: bool = False
     accumulate: int = 1
+    compiled: str | None = None
+    graphs: bool = True
+
+    @property
+    def dispatch(self) -> float:
+        """What the host does for a kernel, over what it does for an op of eager PyTorch."""
+        if self.compiled is None:
+            return 1.0
+        return 0.0 if self.compiled == "reduce-overhead" and self.graphs else COMPILED_DISPATCH
 
 
 EAGER = Execution()

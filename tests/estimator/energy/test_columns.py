@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from estimator.energy.columns import OP_CLASSES, class_of, columns_of, freed_bytes, fresh_bytes, joined
+from estimator.energy.columns import OP_CLASSES, biased_bytes, class_of, columns_of, freed_bytes, fresh_bytes, joined
 from estimator.energy.demand import roofline, summed
 from estimator.energy.op_features import describe
 from estimator.energy.pricing import phases_of, price
@@ -115,6 +115,20 @@ def test_what_a_convolution_maps():
     ops = trace(two, TraceInputs((meta(8, 32, 224, 224),), {}, 8), optimizer="sgd").ops
     backward = [fresh_bytes(op) for op in ops if op.name == "convolution_backward"]
     assert backward == [5 * size, 2 * size]  # the input, its gradient twice, the result's once for each; first: none
+
+
+def test_a_gpu_adds_the_bias_of_a_convolution_in_a_pass_of_its_own():
+    def convolved(layer):
+        (op,) = trace(layer.to("meta"), TraceInputs((meta(2, 4, 8, 8),))).ops
+        return biased_bytes(op), trace(layer, TraceInputs((meta(2, 4, 8, 8),)))
+
+    assert convolved(nn.Conv2d(4, 4, 1, bias=False))[0] == 0
+    assert convolved(nn.Conv2d(4, 4, 1, groups=4))[0] == 0  # a depthwise kernel adds it itself
+    added, workload = convolved(nn.Conv2d(4, 4, 1))
+    assert added == 2 * 512 * 4  # the result is read and written once more
+    on_gpu, on_cpu = (roofline(columns_of(workload), model(asynchronous=gpu)) for gpu in (True, False))
+    assert on_gpu.byte_j.sum() - on_cpu.byte_j.sum() == pytest.approx(added * 1e-10)
+    assert on_gpu.busy_s.sum() - on_cpu.busy_s.sum() == pytest.approx(added / 1e11)
 
 
 def test_columns_hold_every_op_in_order_and_are_made_once():

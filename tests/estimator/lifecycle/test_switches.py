@@ -99,6 +99,32 @@ def test_accumulation_spares_steps_of_the_optimizer():
         Scenario(accumulate=0)
 
 
+@pytest.mark.parametrize("hardware", [GPU, "i9-9900k"])
+@pytest.mark.parametrize("batch_size", [1, 256])
+def test_compiling_is_never_slower(hardware, batch_size):
+    eager, default, graphs = (
+        estimate(_net(), Scenario(hardware=hardware, batch_size=batch_size, compile=mode))
+        for mode in ("none", "default", "reduce-overhead")
+    )
+    for stage in ("inference", "training"):
+        seconds = [
+            (one.inference if stage == "inference" else one.training.stage).duration_s.value
+            for one in (eager, default, graphs)
+        ]
+        assert seconds == sorted(seconds, reverse=True)
+    (told,) = _told(graphs, "compile")
+    assert (told.value, told.status, told.flag) == ("reduce-overhead", "given", "--compile")
+
+
+def test_cuda_graphs_leave_a_gpu_nothing_to_wait_for_and_a_cpu_as_it_is():
+    def served(hardware, mode):
+        return estimate(_net(), Scenario(hardware=hardware, compile=mode)).inference_estimate
+
+    assert served(GPU, "none").bound_shares["launch"] > 0.9
+    assert served(GPU, "reduce-overhead").duration_s.value < served(GPU, "default").duration_s.value / 2
+    assert served("i9-9900k", "reduce-overhead").duration_s == served("i9-9900k", "default").duration_s
+
+
 def test_autocast_is_swept():
     found = compare({"net": _net()}, Scenario(hardware=GPU), sweeps=[parse_sweep("autocast=none,bf16,fp16")])
     assert sorted(one.swept["autocast"] for one in found.rows) == ["bf16", "fp16", "none"]

@@ -59,6 +59,7 @@ def test_structural_duplicates_are_priced_once():
         {"devices": 4},
         {"autocast": "bf16"},
         {"accumulate": 4},
+        {"compile": "reduce-overhead"},
     ],
 )
 def test_the_scenario_holds_for_candidates_too(options):

@@ -137,6 +137,16 @@ def test_a_models_own_exception_holds(device):
     assert {op.dtype for op in forward(net, meta(2, 4), execution=BRAIN).ops} == {"float32"}
 
 
+def test_a_model_that_asks_is_told():
+    # as timm's fast norms and transformers' attention do, on whatever device their tensors are
+    def run(m, x):
+        asked = torch.is_autocast_enabled(x.device.type) and torch.is_autocast_enabled()
+        return m.a(x).to(torch.get_autocast_dtype(x.device.type)) if asked else x
+
+    net = on_meta(lambda: Calls(run, a=nn.LayerNorm(4)))
+    assert [op.dtype for op in forward(net, meta(2, 4), execution=BRAIN).ops] == ["float32", "bfloat16"]
+
+
 def test_what_a_model_runs_again_is_cast_again():
     net = on_meta(lambda: Calls(lambda m, x: checkpoint(m.a, x, use_reentrant=False), a=nn.Linear(4, 4)))
     workload = step(net, meta(2, 4), execution=BRAIN)
