@@ -34,6 +34,7 @@ from estimator.sources.quantized_layers import with_plain_layers
 from estimator.sources.wrappers import opened
 from estimator.workload.execution.trained import trainable_parameters
 from estimator.workload.memory.need import MemoryNeed, refusals
+from estimator.workload.memory.sharding import Sharing
 from estimator.workload.ops import Workload
 from estimator.workload.trace import TraceInputs, trace
 
@@ -217,17 +218,14 @@ def estimate(
     step = traced(loaded, inputs.specs, batch, scenario, training=True)
     facts = model_facts(loaded, scenario.freeze, served)
     served_estimate = pricing.price(served, profile.model)
-    step_estimate, waiting = parallel.shared(
-        pricing.price(step, profile.model),
-        parallel.exchange_of(step),
-        cluster,
-        scenario.shard or "none",
-        profile.model.power.static_w,
-    )
+    exchange, shard = parallel.exchange_of(step), scenario.shard or "none"
+    alone = pricing.price(step, profile.model)
+    step_estimate, waiting = parallel.shared(alone, exchange, cluster, shard, profile.model.power.static_w)
+    sharing = Sharing(cluster.devices, shard, exchange.blocks)
     larger = None if loaded.fixed_batch else partial(traced, loaded, inputs.specs, scenario=scenario)
     memory = MemoryNeed(
         memory_of(served, profile, scenario.settings, larger and partial(larger, training=False)),
-        memory_of(step, profile, scenario.settings, larger and partial(larger, training=True)),
+        memory_of(step, profile, scenario.settings, larger and partial(larger, training=True), sharing),
     )
 
     inference = stages.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training

@@ -10,20 +10,29 @@ from estimator.hardware.profile import HardwareProfile
 from estimator.hardware.settings import Settings
 from estimator.workload.memory.need import Need, need
 from estimator.workload.memory.peak import DEVICE, HOST, RESERVE, Allocations
+from estimator.workload.memory.sharding import Sharing
 from estimator.workload.ops import Workload
+
+ALONE = Sharing()
+"""One device, which keeps all of it."""
 
 
 def memory_of(
-    workload: Workload, profile: HardwareProfile, settings: Settings, traced: Callable[[int], Workload] | None
+    workload: Workload,
+    profile: HardwareProfile,
+    settings: Settings,
+    traced: Callable[[int], Workload] | None,
+    sharing: Sharing = ALONE,
 ) -> Need:
     """What one device of `profile` holds while it runs `workload`.
 
     `traced` traces the same pass over a batch of another size, None where it has but one: where the workload does not
-    fit, it is traced once more, over twice the batch, to tell the largest batch that does.
+    fit, it is traced once more, over twice the batch, to tell the largest batch that does. `sharing`: whose parts other
+    devices keep.
     """
     allocator = replace(DEVICE, foreach=settings.optimizer_loop != "single") if profile.model.asynchronous else HOST
-    twice = None if traced is None else lambda: allocations_of(traced(2 * workload.batch_size))
-    return need(allocations_of(workload), workload.batch_size, allocator, profile.memory_bytes, twice)
+    twice = None if traced is None else lambda: sharing.part_of(allocations_of(traced(2 * workload.batch_size)))
+    return need(sharing.part_of(allocations_of(workload)), workload.batch_size, allocator, profile.memory_bytes, twice)
 
 
 def allocations_of(workload: Workload) -> Allocations:

@@ -31,7 +31,7 @@ class Need:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What one device needs for inference, and for a training step. Each device holds all of the model."""
+    """What one device needs for inference, and for a training step (what is sharded: its part)."""
 
     inference: Need
     training: Need
@@ -74,4 +74,5 @@ def refusals(memory: MemoryNeed, device: str) -> Iterator[str]:
             yield f"{takes}; the largest batch that fits is {option} {need_.largest_batch}"
         else:
             few = "its batch is fixed" if need_.largest_batch is None else "nor does one sample"
-            yield f"{takes}; {few}: choose --hardware with more memory"
+            shared = ", or share it: --devices 8 --shard full" if name == "training" else ""
+            yield f"{takes}; {few}: choose --hardware with more memory{shared}"
