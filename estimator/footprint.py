@@ -222,10 +222,13 @@ def estimate(
     alone = pricing.price(step, profile.model)
     step_estimate, waiting = parallel.shared(alone, exchange, cluster, shard, profile.model.power.static_w)
     sharing = Sharing(cluster.devices, shard, exchange.blocks)
-    larger = None if loaded.fixed_batch else partial(traced, loaded, inputs.specs, scenario=scenario)
+    eager = replace(scenario, compile=None)  # what compiling fuses stays alive in its trace
+    held = partial(traced, loaded, inputs.specs, scenario=eager)
+    serve, train = partial(held, training=False), partial(held, training=True)
+    larger = (None, None) if loaded.fixed_batch else (serve, train)
     memory = MemoryNeed(
-        memory_of(served, profile, scenario.settings, larger and partial(larger, training=False)),
-        memory_of(step, profile, scenario.settings, larger and partial(larger, training=True), sharing),
+        memory_of(serve(served.batch_size), profile, scenario.settings, larger[0]),
+        memory_of(train(step.batch_size), profile, scenario.settings, larger[1], sharing),
     )
 
     inference = stages.of_samples(served_estimate, 1, replace(site, devices=1))  # devices share the training

@@ -32,3 +32,7 @@ def test_each_stage_keeps_one_more_thing_in_parts():
 def test_more_devices_hold_less_each():
     assert _memory("full", 8).total < _memory("full", 2).total
     assert _memory(None, 8).weights == _memory(None, 2).weights
+
+
+def test_a_compiled_step_is_told_as_eager():
+    assert _memory(None, compile="default").total == _memory(None).total
