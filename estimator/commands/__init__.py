@@ -11,6 +11,7 @@ from estimator.commands.model import model_command
 from estimator.commands.passed_on import calibrate_command, measure_command, meters_command, verify_command
 from estimator.commands.regions import regions_command
 from estimator.commands.search import search_command
+from estimator.commands.zoo import zoo_command
 
 __all__ = ["main"]
 
@@ -21,6 +22,7 @@ Examples:
   estimate model.pt --hardware a100 --region germany --inferences 1e6
   estimate net.py:Net --input 3x32x32    a class in your own script
   estimate timm:resnet50 --json          a model of a library
+  estimate zoo:vit-224                   one that `estimate zoo` lists
   estimate compare wide.pt deep.pt       models side by side
   estimate search space.py --trials 200  an architecture search
   estimate calibrate                     learn this machine, once
@@ -45,6 +47,7 @@ for _command in (
     model_command,
     compare_command,
     search_command,
+    zoo_command,
     hardware_command,
     regions_command,
     measure_command,

@@ -47,6 +47,7 @@ def model_command(
       a factory, `file.py:Net` or `package.module:callable`: your code is run,
         with `--arg width=32`, or the hyper_parameters of `--checkpoint last.ckpt`
       timm:NAME, torchvision:NAME or transformers:DIR_OR_TYPE
+      zoo:NAME, a model of those that `estimate zoo` lists
       mlp:INPUTxDEPTHxWIDTH, a fully connected network by its shape
     """
     from estimator.commands import early

@@ -26,6 +26,7 @@ from estimator.lifecycle.stages import Stage
 from estimator.sources import LoadedModel, takes_arguments
 from estimator.sources.arguments import Given
 from estimator.sources.mlp import expand
+from estimator.sources.zoo.table import members
 
 MAX_ROWS = 1_000
 """Most rows of a comparison: each keeps all of its ops."""
@@ -137,7 +138,7 @@ def by_name(specs: Iterable[str]) -> dict[str, str]:
 
     `nets/wide.pt` is "wide", `net.py:Net` "Net", `timm:resnet50` "resnet50"; where two end alike, what was typed.
     """
-    each = list(dict.fromkeys(member for spec in specs for member in expand(spec)))
+    each = list(dict.fromkeys(one for spec in specs for member in members(spec) for one in expand(member)))
     short = [_short(spec) for spec in each]
     return {name if short.count(name) == 1 else printable(spec): spec for name, spec in zip(short, each, strict=True)}
 

@@ -27,21 +27,22 @@ __all__ = ["LoadedModel", "check", "load", "takes_arguments"]
 MAX_MESSAGE = 600
 """Longest error message, in characters."""
 
-_NAMED = re.compile(r"(timm|torchvision|transformers|diffusers):(\s*\S.*)|(mlp):([\d\[].*)", re.DOTALL)
-_UNNAMED = re.compile(r"(timm|torchvision|transformers|diffusers|mlp):\s*")
+_NAMED = re.compile(r"(timm|torchvision|transformers|diffusers|zoo):(\s*\S.*)|(mlp):([\d\[].*)", re.DOTALL)
+_UNNAMED = re.compile(r"(timm|torchvision|transformers|diffusers|zoo|mlp):\s*")
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|file)://")
 _EXAMPLES = {
     "timm": "such as `timm:resnet50`",
     "torchvision": "such as `torchvision:resnet50`",
     "transformers": "a directory or a model type, such as `transformers:bert`",
     "diffusers": "the directory of the model",
+    "zoo": "such as `zoo:vit-224`, of those that `estimate zoo` lists",
     "mlp": "INPUTxDEPTHxWIDTH, such as `mlp:100x30x300`",
 }
 _FACTORY = re.compile(r"(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.DOTALL)
 _FORMS = (
     "give a model file (.pt, .pth, .pt2), a directory with the config.json of transformers or diffusers, "
-    "`file.py:Net`, `package.module:callable`, `timm:NAME`, `torchvision:NAME`, `transformers:DIR_OR_TYPE` or "
-    "`mlp:INPUTxDEPTHxWIDTH`"
+    "`file.py:Net`, `package.module:callable`, `timm:NAME`, `torchvision:NAME`, `transformers:DIR_OR_TYPE`, "
+    "`zoo:NAME` or `mlp:INPUTxDEPTHxWIDTH`"
 )
 
 
@@ -50,10 +51,11 @@ def load(spec: str, *, trust: bool = False, given: Given | None = None) -> Loade
 
     `spec` is a file (`model.pt`, `.pth`, `.pt2`), a directory with a `config.json`, code of the user's own
     (`file.py:Net`, `package.module:callable`), a library's model (`timm:NAME`, `torchvision:NAME`,
-    `transformers:DIR_OR_TYPE`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`). Where a pickle or code gives
-    several models, `::` names one (`gan.pt::generator`, `list.pt::0`). `trust` allows the code inside TorchScript
-    archives and Hugging Face directories to run; `given` are the arguments for code of the user's own. Raises
-    `ModelFileError`, one sentence with the remedy, also where reading takes more than `estimator.base.budget` allows.
+    `transformers:DIR_OR_TYPE`), one of the zoo (`zoo:NAME`) or a network by its shape (`mlp:INPUTxDEPTHxWIDTH`).
+    Where a pickle or code gives several models, `::` names one (`gan.pt::generator`, `list.pt::0`). `trust` allows the
+    code inside TorchScript archives and Hugging Face directories to run; `given` are the arguments for code of the
+    user's own. Raises `ModelFileError`, one sentence with the remedy, also where reading takes more than
+    `estimator.base.budget` allows.
     """
     with _told_briefly(), budget.spending():
         loaded = _load(spec, trust=trust, given=given)
@@ -82,8 +84,12 @@ def check(spec: str) -> None:
             where = spec.rpartition(":")[0]
             if where.endswith(".py") and not Path(where).is_file():
                 raise no_code_file(where)
-        elif not _NAMED.fullmatch(spec):
+        elif not (named := _NAMED.fullmatch(spec)):
             raise _nothing_there(spec)
+        elif named[1] == "zoo":
+            from estimator.sources.zoo.table import find
+
+            find(named[2])
 
 
 @contextmanager
@@ -190,6 +196,10 @@ def _load_named(library: str, name: str, *, trust: bool) -> LoadedModel:
         from estimator.sources.mlp import load_mlp
 
         return load_mlp(f"mlp:{name}")
+    if library == "zoo":
+        from estimator.sources.zoo.built import load_zoo
+
+        return load_zoo(name)
     from estimator.sources.libraries import zoo
 
     return zoo.load_timm(name) if library == "timm" else zoo.load_torchvision(name)

@@ -72,6 +72,11 @@ def load_model_type(name: str) -> LoadedModel:
     return LoadedModel(module, name, f"transformers default config of {type(module).__name__}")
 
 
+def of_settings(config: dict[str, Any]) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """The model of a `config.json` of transformers or diffusers that is at hand, and what was left out of it."""
+    return _diffusers_model(config) if "_class_name" in config else _transformers_model(config, None)
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The settings in a `config.json`, checked for its size and its counts."""
     try:

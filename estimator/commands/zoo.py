@@ -1,0 +1,13 @@
+"""The command `estimate zoo`: the models that have names here."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("zoo")
+def zoo_command() -> None:
+    """List the models that `estimate zoo:NAME` estimates, without network or weights."""
+    from estimator.report import zoo
+
+    zoo.show()
