@@ -205,7 +205,8 @@ def from_datasheet(
     tdp_w, bandwidth = _required(device, "tdp_w"), _required(device, "bandwidth_bytes_per_s")
     generic = device.name.startswith("generic-")
     unlike = _catalogue_spread(device) if generic else 0.0
-    foreign = c.get(f"{device.vendor}_spread", 0.0) if gpu else 0.0
+    vendors = ("amd", "apple", "intel") if generic else (device.vendor,)
+    foreign = max(c.get(f"{vendor}_spread", 0.0) for vendor in vendors) if gpu else 0.0
     reached = c["apple_share"] if gpu and device.vendor == "apple" else 1.0
     host_speed = 1.0 if gpu or not device.base_clock_hz else device.base_clock_hz / c["host_clock_hz"]
     still = min(c["unit_power_w"] * _units(device), c["most_static_share"] * tdp_w) if gpu else 0.0
