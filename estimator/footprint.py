@@ -15,13 +15,14 @@ from torch import nn
 from estimator.base import budget
 from estimator.base.errors import ModelFileError
 from estimator.base.facts import Assumption
+from estimator.base.words import printable
 from estimator.energy import pricing
 from estimator.energy.pricing import Estimate, LayerCost
 from estimator.hardware import selection, settings
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
-from estimator.lifecycle import choices, stages
+from estimator.lifecycle import choices, everyday, sentences, stages
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
@@ -76,6 +77,43 @@ class Footprint:
         """Every layer's energy in the whole training, at the facility, dearest first."""
         total_j = self.training.stage.energy_j.value
         return tuple(LayerCost(c.name, c.type, c.share * total_j, c.share) for c in self.training_estimate.layers)
+
+    def value_of(self, name: str) -> float:
+        """The number that the answer assumes for `name`, as in "devices"."""
+        return next(float(a.value) for a in self.assumptions if a.name == name)
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The answer in sentences, the training and what it compares to first."""
+        devices, title = self.value_of("devices"), printable(self.hardware.title)
+        on = title if devices == 1 else f"{devices:,g} x {title}"
+        lines = [
+            sentences.of_training(printable(self.model.name), on, self.training),
+            everyday.compared(self.training.stage.energy_j.value),
+            sentences.of_inference(self.inference),
+        ]
+        if self.search:
+            lines.append(sentences.of_search(self.search, self.value_of("trials")))
+        if self.lifetime:
+            lines.append(sentences.of_lifetime(self.lifetime, self.value_of("inferences")))
+        return tuple(line for line in lines if line)
+
+    def __str__(self) -> str:
+        return "\n".join(self.headline)
+
+    def __repr__(self) -> str:
+        stage = self.training.stage
+        return f"<Footprint of {self.model.name!r} on {self.hardware.name}: training {sentences.costs(stage)}>"
+
+    def _repr_html_(self) -> str:
+        """A small table for a notebook."""
+        stages = {
+            "inference": self.inference,
+            "training": self.training.stage,
+            "search": self.search,
+            "lifetime": self.lifetime,
+        }
+        return sentences.as_html(self.headline[0], {name: stage for name, stage in stages.items() if stage})
 
 
 def _layer_types(module: nn.Module, workload: Workload | None) -> dict[str, int]:
