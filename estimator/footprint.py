@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from estimator.base import budget
 from estimator.base.errors import ModelFileError
 from estimator.base.facts import Assumption
+from estimator.base.words import printable
 from estimator.energy import pricing
 from estimator.energy.pricing import Estimate, LayerCost
 from estimator.hardware import selection, settings
@@ -22,9 +23,8 @@ from estimator.hardware.memory import memory_of, reserve_of
 from estimator.hardware.profile import HardwareProfile
 from estimator.inputs.chosen import chosen_inputs
 from estimator.inputs.guessed import weighed
-from estimator.lifecycle import choices, parallel, stages
+from estimator.lifecycle import cautions, choices, everyday, parallel, sentences, stages
 from estimator.lifecycle.scenario import Scenario
-from estimator.lifecycle.spellings import dtype_of
 from estimator.lifecycle.stages import Stage, Training
 from estimator.sources import LoadedModel, load
 from estimator.sources.arguments import Given
@@ -80,6 +80,43 @@ class Footprint:
         total_j = self.training.stage.energy_j.value
         return tuple(LayerCost(c.name, c.type, c.share * total_j, c.share) for c in self.training_estimate.layers)
 
+    def value_of(self, name: str) -> float:
+        """The number that the answer assumes for `name`, as in "devices"."""
+        return next(float(a.value) for a in self.assumptions if a.name == name)
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The answer in sentences, the training and what it compares to first."""
+        devices, title = self.value_of("devices"), printable(self.hardware.title)
+        on = title if devices == 1 else f"{devices:,g} x {title}"
+        lines = [
+            sentences.of_training(printable(self.model.name), on, self.training),
+            everyday.compared(self.training.stage.energy_j.value),
+            sentences.of_inference(self.inference),
+        ]
+        if self.search:
+            lines.append(sentences.of_search(self.search, self.value_of("trials")))
+        if self.lifetime:
+            lines.append(sentences.of_lifetime(self.lifetime, self.value_of("inferences")))
+        return tuple(line for line in lines if line)
+
+    def __str__(self) -> str:
+        return "\n".join(self.headline)
+
+    def __repr__(self) -> str:
+        stage = self.training.stage
+        return f"<Footprint of {self.model.name!r} on {self.hardware.name}: training {sentences.costs(stage)}>"
+
+    def _repr_html_(self) -> str:
+        """A small table for a notebook."""
+        stages = {
+            "inference": self.inference,
+            "training": self.training.stage,
+            "search": self.search,
+            "lifetime": self.lifetime,
+        }
+        return sentences.as_html(self.headline[0], {name: stage for name, stage in stages.items() if stage})
+
 
 def _layer_types(module: nn.Module, workload: Workload | None) -> dict[str, int]:
     """How many leaf layers there are of each type; a program read as data has no layers but those its ops name."""
@@ -133,27 +170,6 @@ def workload_of(
         inputs = TraceInputs(args, kwargs, batch_size)
         kept[key] = trace(model.module, inputs, dtype=dtype, optimizer=optimizer, freeze=freeze, execution=execution)
     return kept[key]
-
-
-def _warnings(model: LoadedModel, facts: ModelFacts, profile: HardwareProfile, scenario: Scenario) -> Iterator[str]:
-    yield from model.notes
-    dtype = scenario.value_of("dtype")
-    narrow = scenario.autocast or dtype
-    if narrow != "float32" and profile.model.rates.rate_of("matmul", narrow) == "float32":
-        yield f"{profile.title} has no published {narrow} rate: its matrix work is priced at the float32 rate"
-    if model.dtype is not None and choices.nearest_dtype(model.dtype) != dtype_of(model.dtype):
-        yield f"the model's config says {model.dtype}, which cannot be priced: its numbers are taken as {dtype}"
-    if model.fixed_batch and not model.no_batch:
-        yield (
-            f"the export has a fixed batch of {model.fixed_batch}: batch sizes are ignored and costs scaled from it; "
-            "export with a dynamic batch dimension to change that"
-        )
-    if any(p.dtype == torch.float64 for p in model.module.parameters()):
-        yield f"the model has float64 parameters, which are priced as {dtype}: real runs cost more"
-    if scenario.value_of("samples") < scenario.value_of("batch_size"):
-        yield "the training set is smaller than one batch: costs are a part of a whole step's; lower --batch-size"
-    if facts.trainable_parameters == 0:
-        yield "the model has no trainable parameter: its training is forward passes alone"
 
 
 def as_loaded(
@@ -268,5 +284,5 @@ def estimate(
         overhead_is_traced=scenario.overhead is None,
         input_warnings=inputs.warnings,
         memory_warnings=tuple(refusals(memory, f"one {profile.title}")),
-        warnings=tuple(_warnings(loaded, facts, profile, scenario)),
+        warnings=tuple(cautions.of(loaded, facts.trainable_parameters, profile, scenario)),
     )

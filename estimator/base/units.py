@@ -53,3 +53,52 @@ def duration(seconds: float) -> str:
     if days < 365:
         return f"{int(days)} d {int(hours % 24)} h"
     return f"{days / 365.25:.1f} years"
+
+
+_SPANS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86400.0, "days"), (365.25 * 86400.0, "years"))
+_SPANS_FROM_S = (0.0, 120.0, 7200.0, 172_800.0, 2 * 365.25 * 86400.0)
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """`value` with `digits` significant digits and no exponent: "0.21", "3.8", "1,200"."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def _span(seconds: float) -> tuple[float, str]:
+    """The unit in which people say a time as long as `seconds`: its seconds, and its name."""
+    return [span for span, least in zip(_SPANS, _SPANS_FROM_S, strict=True) if seconds >= least][-1]
+
+
+def spent(seconds: float) -> str:
+    """A time in two digits, in the unit that people say it in: "7.1 ms", "16 min", "3.2 days"."""
+    size, name = _span(seconds)
+    return si(seconds, "s", 2) if name == "s" else f"{plain(seconds / size)} {name}"
+
+
+def spent_between(value: float, low: float, high: float) -> str:
+    """A time in seconds with its interval, all in the unit of `value`: "16 min (8.2 to 31)"."""
+    size, name = _span(value)
+    if name == "s":
+        return _between(value, low, high, "s")
+    return f"{plain(value / size)} {name} ({plain(low / size)} to {plain(high / size)})"
+
+
+def _between(value: float, low: float, high: float, unit: str) -> str:
+    """`value` with an SI prefix, and its interval with the same one: "170 Wh (91 to 320)"."""
+    told = si(value, unit, 2)
+    prefix = told.split(" ")[1].removesuffix(unit)
+    scale = next(10.0**exponent for exponent, one in _SI.items() if one == prefix)
+    return f"{told} ({plain(low / scale)} to {plain(high / scale)})"
+
+
+def electricity(value_j: float, low_j: float, high_j: float) -> str:
+    """Joules with their interval in the unit that is on a bill: "170 Wh (91 to 320)"."""
+    return _between(value_j / 3600, low_j / 3600, high_j / 3600, "Wh")
+
+
+def mass(kilograms: float) -> str:
+    """A mass in two digits: "65 g", "1.3 kg", "2.4 t"."""
+    return si(kilograms / 1000, "t", 2) if kilograms >= 1000 else si(1000 * kilograms, "g", 2)

@@ -19,7 +19,10 @@ _LAYERS_SHOWN = 5
 @click.command("model")
 @click.argument("model")
 @scenario_options()
-@click.option("--top", type=click.IntRange(min=0), default=None, metavar="N", help="Layers shown.  [default: 5]")
+@click.option(
+    "--top", type=click.IntRange(min=0), default=None, metavar="N", help="Layers shown, as in --explain.  [default: 5]"
+)
+@click.option("--explain", is_flag=True, help="Show phases, layers and every assumption below the answer.")
 @click.option("--cross-check", is_flag=True, help="Our FLOPs beside fvcore's and torch's own counter.")
 @strict_option
 @limit_option
@@ -29,12 +32,11 @@ _LAYERS_SHOWN = 5
 def model_command(
     model: str,
     top: int | None,
+    explain: bool,
     cross_check: bool,
     strict: bool,
     as_json: bool,
     trust: bool,
-    arguments: tuple[str, ...],
-    checkpoint: str | None,
     **options: Any,
 ) -> None:
     """Say what MODEL (a file, file.py:Net, timm:NAME, ...) will cost.
@@ -56,19 +58,21 @@ def model_command(
     from estimator.sources import load
     from estimator.sources.arguments import given
 
+    arguments_given = given(options.pop("arguments"), options.pop("checkpoint"))
     scenario = Scenario(**options)
     early.check(scenario, model)
-    arguments_given = given(arguments, checkpoint)
     with stdout_to_stderr():  # it is the answer's alone
         from estimator.base.budget import spending
-        from estimator.footprint import estimate
+        from estimator.comparing.worth import of_larger_batch
+        from estimator.footprint import Traces, estimate
         from estimator.inputs.chosen import chosen_inputs
         from estimator.inputs.guessed import refuse_guesses
         from estimator.sources.building import offline_and_quiet
 
         with offline_and_quiet(), spending():
             loaded = load(model, trust=trust, given=arguments_given)
-            footprint = estimate(loaded, scenario)
+            kept: Traces = {}
+            footprint = estimate(loaded, scenario, kept=kept)
             if strict:
                 refuse_guesses([(footprint.model.name, footprint.assumptions)])
             check = None
@@ -78,22 +82,25 @@ def model_command(
 
                 traced, _ = with_dtype(loaded, scenario)
                 check = compare(loaded, chosen_inputs(loaded, traced).specs, traced.value_of("dtype"))
-    _print(footprint, check, top, as_json)
-
-
-def _print(footprint: Footprint, check: CrossCheck | None, top: int | None, as_json: bool) -> None:
+            batch = None if as_json else of_larger_batch(loaded, scenario, footprint, kept)
     if as_json:
-        import json
-
-        from estimator.report import contract
-
-        answer = contract.to_dict(footprint, top)
-        click.echo(
-            json.dumps(answer if check is None else answer | {"cross_check": contract.of_cross_check(check)}, indent=2)
-        )
+        _print_json(footprint, check, top)
         return
-    from estimator.report import text
+    from estimator.report import glance, text
 
-    text.show(footprint, _LAYERS_SHOWN if top is None else top)
+    glance.show(footprint, batch)
+    if explain or top is not None:
+        click.echo()
+        text.show(footprint, _LAYERS_SHOWN if top is None else top)
     if check is not None:
         text.show_cross_check(check)
+
+
+def _print_json(footprint: Footprint, check: CrossCheck | None, top: int | None) -> None:
+    import json
+
+    from estimator.report import contract
+
+    answer = contract.to_dict(footprint, top)
+    crossed = {} if check is None else {"cross_check": contract.of_cross_check(check)}
+    click.echo(json.dumps(answer | crossed, indent=2))

@@ -19,7 +19,7 @@ from estimator.energy.pricing import Bound
 from estimator.energy.uncertainty import Interval
 from estimator.footprint import Footprint, Traces, as_loaded, estimate
 from estimator.hardware import selection
-from estimator.lifecycle import choices
+from estimator.lifecycle import choices, sentences
 from estimator.lifecycle.carbon import carbon_kg
 from estimator.lifecycle.scenario import Scenario
 from estimator.lifecycle.stages import Stage
@@ -84,6 +84,18 @@ class Comparison:
 
     rows: tuple[Row, ...]
     failures: tuple[Failure, ...] = ()
+
+    def __str__(self) -> str:
+        told = [f"{number}. {row.name}: {sentences.costs(row.total)}" for number, row in enumerate(self.rows, 1)]
+        return "\n".join([*told, *(f"{failure.name} failed: {failure.error}" for failure in self.failures)])
+
+    def __repr__(self) -> str:
+        best = f", cheapest {self.rows[0].name!r}" if self.rows else ""
+        return f"<Comparison of {len(self.rows)} models{best}, {len(self.failures)} failed>"
+
+    def _repr_html_(self) -> str:
+        """A small table for a notebook, the cheapest first."""
+        return sentences.as_html(repr(self).strip("<>"), {row.name: row.total for row in self.rows})
 
     @cached_property
     def by_carbon(self) -> bool:

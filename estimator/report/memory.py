@@ -14,9 +14,14 @@ from estimator.workload.memory.need import Need
 
 def verdict(footprint: Footprint) -> Iterator[Text]:
     """Whether training and inference fit into one device; nothing where its memory is not known."""
-    need, title = footprint.memory, printable(footprint.hardware.title)
     for refusal in footprint.memory_warnings:
         yield Text(f"! {printable(refusal)}", style="bold red")
+    yield from fitting_line(footprint)
+
+
+def fitting_line(footprint: Footprint) -> Iterator[Text]:
+    """What fits, in one line; nothing where nothing does."""
+    need, title = footprint.memory, printable(footprint.hardware.title)
     fitting_ = [
         f"{name} {si(one.peak.total, 'B')}"
         for name, one in (("training", need.training), ("inference", need.inference))
