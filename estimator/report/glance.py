@@ -22,13 +22,13 @@ _MORE = "Intervals are meant to hold 90% of outcomes; --explain shows all it res
 def headlines(footprint: Footprint) -> Iterator[str]:
     """The lines at the top, the most important first; whether it fits stands after what it costs."""
     first, *others = footprint.headline
-    yield from (first, *(line.plain for line in fitting_line(footprint)), *others)
+    refusals = (f"! {printable(refusal)}" for refusal in footprint.memory_warnings)
+    yield from (first, *refusals, *(line.plain for line in fitting_line(footprint)), *others)
 
 
 def warnings(footprint: Footprint) -> Iterator[str]:
-    """What a reader must know before the numbers are used: first of all that it does not fit."""
-    refused = dict.fromkeys((*footprint.memory_warnings, *cautions(footprint)))
-    yield from map(printable, refused)
+    """What a reader must know before the numbers are used, beside what does not fit."""
+    yield from (printable(caution) for caution in cautions(footprint) if caution not in footprint.memory_warnings)
     if footprint.hardware.status not in ("calibrated", "published"):
         yield hardware_line(footprint.hardware).plain
 
