@@ -269,7 +269,7 @@ def estimate(
             ),
             *settings.said(profile, scenario.settings),
             *reserve_of(profile),
-            *choices.on_devices(scenario, cluster, batch, waiting),
+            *choices.on_devices(scenario, cluster, step.batch_size, waiting),
             *site_assumptions,
         ),
         inference_workload=served,

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from estimator.base.errors import ScenarioError
+from estimator.base.errors import HardwareError, ScenarioError
 from estimator.base.facts import Assumption, AssumptionStatus
 from estimator.energy.collectives import Cluster
-from estimator.hardware import links
+from estimator.hardware import catalogue, links
 from estimator.hardware.profile import HardwareProfile, HostShare
 from estimator.lifecycle import carbon
 from estimator.lifecycle.carbon import Intensity
@@ -147,8 +147,18 @@ def cluster_of(scenario: Scenario, profile: HardwareProfile) -> Cluster:
     if devices % nodes:
         raise ScenarioError(f"{devices} devices are not alike on {nodes} nodes: make --devices a multiple of --nodes.")
     kind = "gpu" if profile.model.asynchronous else "cpu"
-    inside, between = links.links_of(profile.name, kind, scenario.link)
+    inside, between = links.links_of(_board(profile), kind, scenario.link)
     return Cluster(devices, nodes, inside, between)
+
+
+def _board(profile: HardwareProfile) -> str:
+    """The catalogue's name of what was calibrated, as far as its driver's name tells it."""
+    if not profile.calibrated:
+        return profile.name
+    try:
+        return catalogue.find(profile.title).name
+    except HardwareError:
+        return profile.name
 
 
 def on_devices(scenario: Scenario, cluster: Cluster, batch: int, waiting: float) -> Iterator[Assumption]:

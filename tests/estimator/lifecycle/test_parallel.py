@@ -15,6 +15,8 @@ from estimator.energy.collectives import HALF_BYTES, HOP_S, REACHED, START_S, Cl
 from estimator.hardware.catalogue import find
 from estimator.hardware.datasheet import from_datasheet
 from estimator.hardware.links import links_of
+from estimator.hardware.profile import CalibratedHere
+from estimator.lifecycle.choices import cluster_of
 from estimator.lifecycle.parallel import Exchange, exposed_s, shared
 from estimator.lifecycle.scenario import Scenario
 from tests.estimator.tracing import on_meta
@@ -58,6 +60,13 @@ def test_links_by_board_and_as_said():
     for said, why in (("nvlink", "no NVLink"), ("infiniband:fast", "no speed"), ("string", "--link is nvlink")):
         with pytest.raises(HardwareError, match=why):
             links_of("nvidia-l40s", "gpu", said)
+
+
+def test_a_calibrated_board_is_known_by_its_drivers_name():
+    here = CalibratedHere("cuda:0", "2.13.0", ())
+    board = replace(from_datasheet(find("h100-sxm")), name="mine", calibrated=here)
+    for title, link in (("NVIDIA H100 80GB HBM3", "NVLink"), ("Unheard Of 9000", "PCIe 4.0")):
+        assert cluster_of(Scenario(devices=2), replace(board, title=title)).link.name == link
 
 
 def test_what_computing_hides_is_not_waited_for():
