@@ -7,7 +7,7 @@ import click
 
 @click.command("zoo")
 def zoo_command() -> None:
-    """List the models that `estimate zoo:NAME` estimates, without network or weights."""
+    """List the models that `estimate zoo:NAME` estimates."""
     from estimator.report import zoo
 
     zoo.show()

@@ -58,7 +58,7 @@ def execution_of(scenario: Scenario, *, on_gpu: bool) -> Execution:
         checkpointing=scenario.checkpointing is not None,
         accumulate=scenario.accumulate or 1,
         compiled=scenario.compile,
-        graphs=on_gpu,
+        graphs=on_gpu or scenario.compile is None,  # of no matter where it is eager
     )
 
 

@@ -50,7 +50,7 @@ def test_what_is_no_tie_is_ordered_as_measured(table_6):
         if j not in table_6.ties[i]:
             told_apart += 1
             assert measured > 1
-    assert told_apart >= 60  # of 153
+    assert told_apart >= 50  # of 153
 
 
 def test_deep_nets_cost_more_for_their_launches_and_module_calls(table_6):

@@ -35,12 +35,12 @@ def test_errors_of_two_networks_are_independent_as_far_as_they_are_their_own():
 
 
 def test_the_machines_part_cancels_as_far_as_both_wait_for_the_same():
-    # 0.40^2 less 0.25^2, a network's own part, is what the machine shares
-    assert _half_width(_cost(3, 0.4), _cost(2, 0.4)) == pytest.approx(Z * 0.25 * math.sqrt(2))
+    # 0.40^2 less 0.37^2, a network's own part, is what the machine shares
+    assert _half_width(_cost(3, 0.4), _cost(2, 0.4)) == pytest.approx(Z * OWN_SPREAD * math.sqrt(2))
     assert _half_width(_cost(3, 0.4), _cost(2, 0.4, MEMORY)) == pytest.approx(Z * 0.4 * math.sqrt(2))
     half = {"compute": 0.0, "memory": 0.5, "launch": 0.5}
-    shared = 0.4**2 - 0.25**2
-    expected = Z * math.sqrt(2 * 0.25**2 + 2 * shared - 2 * 0.5 * shared)
+    shared = 0.4**2 - OWN_SPREAD**2
+    expected = Z * math.sqrt(2 * OWN_SPREAD**2 + 2 * shared - 2 * 0.5 * shared)
     assert _half_width(_cost(3, 0.4), _cost(2, 0.4, half)) == pytest.approx(expected)
 
 

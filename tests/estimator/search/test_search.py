@@ -56,7 +56,6 @@ def test_structural_duplicates_are_priced_once():
         {"freeze": ("0",)},
         {"overhead": 0.8},
         {"dtype": "bfloat16"},
-        {"devices": 4},
         {"autocast": "bf16"},
         {"accumulate": 4},
         {"compile": "reduce-overhead"},
@@ -68,6 +67,15 @@ def test_the_scenario_holds_for_candidates_too(options):
     stage = estimate(net, scenario, hardware=profile()).training.stage
     assert priced.energy_j.value == pytest.approx(stage.energy_j.value)
     assert priced.duration_s.value == pytest.approx(stage.duration_s.value)
+
+
+def test_devices_of_a_search_run_trials_side_by_side():
+    one, four = (
+        Pricer(Scenario(devices=devices), profile()).price(LoadedModel(mlp(10, 8, 3), "net", "test"), 32).sample
+        for devices in (1, 4)
+    )
+    assert four.energy_j == one.energy_j
+    assert four.duration_s.value == pytest.approx(one.duration_s.value / 4)
 
 
 def test_a_search_of_one_model_is_its_training_times_the_trials():

@@ -234,7 +234,7 @@ def test_weights_alone_say_what_is_there_and_the_remedy_works(code, saved):
     message = str(caught.value)
     assert f"10 tensors, {parameters(5, 3)} parameters, and hyper_parameters width=5, depth=3, lr=0.001" in message
     assert "`estimate file.py:Net --checkpoint last.ckpt`" in message
-    ran = CliRunner().invoke(main, [f"{code}:Net", "--checkpoint", checkpoint, "--hardware", "t4"])
+    ran = CliRunner().invoke(main, [f"{code}:Net", "--checkpoint", checkpoint, "--hardware", "t4", "--explain"])
     assert ran.exit_code == 0 and f"{parameters(5, 3)} parameters" in ran.output and "width=5, depth=3" in ran.output
     ran = CliRunner().invoke(main, [f"{code}:Net", "--checkpoint", checkpoint, "--arg", "width=4", "--hardware", "t4"])
     assert ran.exit_code == 2 and "another model" in ran.output

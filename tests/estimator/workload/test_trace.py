@@ -13,6 +13,7 @@ from torch.nn.modules import module as module_globals
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from estimator.base.errors import InputError
+from estimator.workload.memory.peak import DEVICE, peak
 from estimator.workload.recorder import layout_of
 from estimator.workload.trace import TraceInputs, trace
 from tests.estimator.tracing import Calls, forward, meta, on_meta, step
@@ -80,7 +81,9 @@ def test_real_modules_are_traced_without_computing_or_allocating():
 
 def facts(workload):
     """All that a workload says: two of them are told apart by identity."""
-    return [getattr(workload, field.name) for field in fields(workload)]
+    return [getattr(workload, field.name) for field in fields(workload) if field.name != "allocations"], peak(
+        workload.allocations, DEVICE
+    )
 
 
 def test_two_traces_are_equal():
