@@ -23,8 +23,8 @@ def test_pairs_by_hand():
 
 
 def test_an_error_of_the_machine_is_shared_by_rows_that_wait_for_the_same():
-    same = [(_cost(1.0, 0.5), 1.0), (_cost(2.2, 0.5), 2.0)]
-    other = [(_cost(1.0, 0.5), 1.0), (_cost(2.2, 0.5, "compute"), 2.0)]
+    same = [(_cost(1.0, 0.5), 1.0), (_cost(2.6, 0.5), 2.0)]
+    other = [(_cost(1.0, 0.5), 1.0), (_cost(2.6, 0.5, "compute"), 2.0)]
     assert (told("x", same).apart, told("x", other).apart) == (1, 0)
 
 
