@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from estimator.base.errors import told
+
 _REMEDIES: tuple[tuple[type[BaseException], str, str], ...] = (
     (Exception, "(?i)bf16|bfloat16", "try --dtype bfloat16."),
     (
@@ -28,15 +30,6 @@ _REMEDIES: tuple[tuple[type[BaseException], str, str], ...] = (
 
 def said_and_remedy(error: BaseException) -> tuple[str, str]:
     """What `error` says, on one line, and the remedy."""
-    sentence = _sentence(error)
-    fits = (told for kind, words, told in _REMEDIES if isinstance(error, kind) and re.search(words, sentence))
+    sentence = told(error)
+    fits = (remedy for kind, words, remedy in _REMEDIES if isinstance(error, kind) and re.search(words, sentence))
     return sentence, next(fits)
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"forward calls sys.exit ({error})"
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    return lines[0].rstrip(".") if len(lines[0]) <= 200 else lines[0][:197] + "..."

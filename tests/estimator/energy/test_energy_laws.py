@@ -75,9 +75,9 @@ def test_more_work_never_costs_less(ops, extra, machine):
     # the optimizer's kernels go by groups of tensors, so that only its own count of launches may differ
     extra = [e for e in extra if e.phase != "optimizer"]
     small, large = price(work(*ops), machine), price(work(*ops, *extra), machine)
-    # at a power limit an op that draws little lets the others run faster, and clocks are found by halving, to 1e-5
+    # joules to 1e-5: from the lowest clock on a device waits, and by a little more work it may just not have to
     assert large.energy_j.value >= small.energy_j.value * (1 - 1e-5)
-    assert large.duration_s.value >= small.duration_s.value * (1 - 1e-5)
+    assert large.duration_s.value >= small.duration_s.value * (1 - 1e-9)
 
 
 @given(ops=_OPS, machine=_MACHINES, times=st.integers(2, 5))
